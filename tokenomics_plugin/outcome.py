@@ -19,7 +19,7 @@ from typing import Any
 
 from tokenomics_plugin import semconv
 
-__all__ = ["Outcome", "OutcomeStatus", "latest_outcomes"]
+__all__ = ["Outcome", "OutcomeStatus", "as_money", "latest_outcomes"]
 
 
 class OutcomeStatus(StrEnum):
@@ -65,7 +65,7 @@ class Outcome:
             raise ValueError("task_id must not be empty: it is what joins an outcome to its spans")
         object.__setattr__(self, "status", _status(self.status))
         for name in ("value", "harm"):
-            object.__setattr__(self, name, _money(name, getattr(self, name)))
+            object.__setattr__(self, name, as_money(name, getattr(self, name)))
         if self.harm is not None and self.harm < 0:
             raise ValueError(f"harm must not be negative, got {self.harm}; a benefit belongs in value")
         if len(self.currency) != 3 or not self.currency.isalpha() or not self.currency.isupper():
@@ -151,7 +151,12 @@ def _status(value: Any) -> OutcomeStatus:
         raise ValueError(f"status must be one of {allowed}, got {value!r}") from None
 
 
-def _money(name: str, value: Any) -> Decimal | None:
+def as_money(name: str, value: Decimal | int | float | str | None) -> Decimal | None:
+    """An exact amount of money; a float counts as the decimal it prints as.
+
+    Raises:
+        ValueError: If it is not a finite number; `name` says which field was wrong.
+    """
     if value is None:
         return None
     try:

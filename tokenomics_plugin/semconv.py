@@ -124,8 +124,6 @@ OLD_NAMES: Final = {
 # Ours: the business task
 TASK_ID: Final = "tokenomics.task.id"
 TASK_GROUP: Final = "tokenomics.task.group"
-TASK_VALUE: Final = "tokenomics.task.value"
-TASK_CURRENCY: Final = "tokenomics.task.currency"
 
 # Ours: what became of it
 OUTCOME_STATUS: Final = "tokenomics.outcome.status"

@@ -1,0 +1,114 @@
+"""The commands themselves, in click: the library does the work, nothing is computed here.
+
+Each command imports its own extra when it runs, so that one is not needed to use the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tokenomics_plugin.errors import MissingExtraError, TokenomicsError
+
+__all__ = ["main"]
+
+_EXTRAS = {"collect": "collector", "import": "collector", "report": "report"}
+_DB_OPTION = click.option(
+    "--db",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("tokenomics.duckdb"),
+    show_default=True,
+    help="The store, one DuckDB file.",
+)
+
+
+class _Group(click.Group):
+    """Turns our own errors into one line on stderr; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except TokenomicsError as error:
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get(ctx.invoked_subcommand or "")
+            if extra is None or (error.name or "").startswith("tokenomics"):
+                raise
+            raise click.ClickException(str(MissingExtraError(error.name or "a module", extra=extra))) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tokenomics-plugin", prog_name="tokenomics")
+def main() -> None:
+    """Collect what agents spend, and report it against what they achieve."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+@main.command()
+@_DB_OPTION
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--http-port", type=click.IntRange(0, 65535), default=4318, show_default=True, help="OTLP/HTTP; 0: any.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), default=4317, show_default=True, help="OTLP/gRPC; 0: any.")
+@click.option(
+    "--token",
+    envvar="TOKENOMICS_COLLECTOR_TOKEN",
+    show_envvar=True,
+    help="Bearer token that exporters must send; required on any address but loopback.",
+)
+def collect(db: Path, host: str, http_port: int, grpc_port: int, token: str | None) -> None:
+    """Receive OTLP over HTTP and gRPC into the store, until interrupted."""
+    from tokenomics_plugin.collector import Addresses, CollectorConfig, run
+
+    def announce(addresses: Addresses) -> None:
+        click.echo(f"listening http={addresses.http} grpc={addresses.grpc} db={db}")
+        sys.stdout.flush()
+
+    run(CollectorConfig(db=db, host=host, http_port=http_port, grpc_port=grpc_port, token=token), on_ready=announce)
+
+
+@main.command("import")
+@_DB_OPTION
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_files(db: Path, files: tuple[Path, ...]) -> None:
+    """Read FILES of OTLP JSON lines, as file exporters write them, into the store.
+
+    Lines that cannot be read are named with their number and the rest goes in; the exit status is then 1.
+    """
+    from tokenomics_plugin.store import TraceStore, import_otlp_json
+
+    failed = False
+    with TraceStore(db) as store:
+        for path in files:
+            with path.open("rb") as lines:
+                result = import_otlp_json(store, lines)
+            for line in result.bad_lines:
+                click.echo(f"{path}:{line.number}: {line.reason}", err=True)
+            click.echo(f"{path}: {result.summary()}")
+            failed = failed or bool(result.bad_lines)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@_DB_OPTION
+@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="File to write; - is stdout.")
+@click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
+)
+def report(db: Path, form: str, output: str, prices: Path | None) -> None:
+    """Score what was spent against what was achieved."""
+    from tokenomics_plugin.pricing import PriceBook
+    from tokenomics_plugin.report import summarize, write_report
+    from tokenomics_plugin.store import TraceStore
+
+    book = PriceBook() if prices is None else PriceBook.from_toml(prices)
+    with TraceStore(db, read_only=True) as store:
+        summary = summarize(store, book)
+    write_report(summary, form, output)
