@@ -56,6 +56,10 @@ class OtlpJsonFileLogExporter(LogRecordExporter):
         written = self._file.append(encode_logs(batch))
         return LogRecordExportResult.SUCCESS if written else LogRecordExportResult.FAILURE
 
+    def force_flush(self, timeout_millis: int = 10_000) -> bool:
+        """Nothing is buffered here."""
+        return True
+
     def shutdown(self) -> None:
         """Nothing is held open."""
 

