@@ -1,0 +1,92 @@
+"""Telling chain runs apart: a workflow, an agent, a node of a graph, or a part that gets no span.
+
+LangChain calls all of them chains and marks none, so this reads what LangGraph and `create_agent` leave in
+tags and metadata:
+
+- A node carries the tag `graph:step:N`, which its children do not inherit; a task of the functional API
+  has a checkpoint namespace that its parent does not have.
+- An agent carries `ls_integration` and, when it has a name, `lc_agent_name`. Everything inside the agent
+  inherits both, so what counts is a change from the parent.
+- A graph inside another run shows itself only by its first node. Until then it passes for a part.
+- Sequences, prompts, parsers, lambdas, retry wrappers and conditional edges are parts. A span for each would
+  bury the calls that cost money; their children attach to the nearest ancestor that has a span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tokenomics_langchain.runs import ChainKind, Run
+
+__all__ = ["agent_name", "chain_kind", "graph_kind", "is_step", "workflow_name"]
+
+# What `create_agent` and deepagents' `create_deep_agent` call themselves.
+_AGENT_INTEGRATIONS: Final = frozenset({"langchain_create_agent", "deepagents"})
+_AGENT_NODES: Final = frozenset({"model", "tools", "before_agent", "before_model", "after_model", "after_agent"})
+_UNNAMED_GRAPH: Final = "LangGraph"
+_HIDDEN: Final = "langsmith:hidden"
+_NAMESPACE: Final = "langgraph_checkpoint_ns"
+
+
+def chain_kind(run: Run, tags: Sequence[str]) -> ChainKind:
+    """What a chain run is, as far as its start tells."""
+    if _HIDDEN in tags:
+        return ChainKind.PART
+    if is_step(tags) or _is_task(run):
+        return ChainKind.NODE
+    if _starts_agent(run):
+        return ChainKind.AGENT
+    return ChainKind.WORKFLOW if run.parent is None else ChainKind.PART
+
+
+def graph_kind(graph: Run, *, first_node: str | None) -> ChainKind:
+    """What a part turns out to be when its first node starts: an agent without a name, or a workflow."""
+    is_agent = (
+        graph.name == _UNNAMED_GRAPH
+        and graph.metadata.get("ls_integration") in _AGENT_INTEGRATIONS
+        and (first_node or "").rpartition(".")[2] in _AGENT_NODES  # middleware nodes are called "Name.hook"
+    )
+    return ChainKind.AGENT if is_agent else ChainKind.WORKFLOW
+
+
+def is_step(tags: Sequence[str]) -> bool:
+    """Whether a graph scheduled the run that carries these tags as one of its nodes, hidden ones included."""
+    return any(tag.startswith("graph:step:") for tag in tags)
+
+
+def agent_name(agent: Run) -> str | None:
+    """The name given to `create_agent`; `None` when the metadata's is that of an agent around this one."""
+    declared = _declared_agent_name(agent.metadata)
+    inherited = _declared_agent_name(agent.parent.metadata) if agent.parent else None
+    return declared if declared == agent.name or declared != inherited else None
+
+
+def workflow_name(run: Run) -> str | None:
+    """A name that somebody chose: the conventions forbid defaults such as a class's name."""
+    is_default = not run.name or run.name == _UNNAMED_GRAPH or run.name.startswith("Runnable")
+    return None if is_default else run.name
+
+
+def _is_task(run: Run) -> bool:
+    """Whether this is a `@task` of the functional API."""
+    if run.parent is None or run.name != run.metadata.get("langgraph_node"):
+        return False
+    return bool(run.metadata.get(_NAMESPACE) != run.parent.metadata.get(_NAMESPACE))
+
+
+def _starts_agent(run: Run) -> bool:
+    integration = run.metadata.get("ls_integration")
+    if integration not in _AGENT_INTEGRATIONS:
+        return False
+    if run.name == _declared_agent_name(run.metadata):
+        return True
+    if run.parent is None:
+        # In a graph that the handler does not see, the metadata may be that of the agent around it.
+        return _NAMESPACE not in run.metadata
+    return integration != run.parent.metadata.get("ls_integration") or agent_name(run) is not None
+
+
+def _declared_agent_name(metadata: Mapping[str, Any]) -> str | None:
+    name = metadata.get("lc_agent_name")
+    return name if isinstance(name, str) and name else None
