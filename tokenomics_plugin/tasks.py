@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import wraps
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -32,6 +31,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from tokenomics_plugin import semconv
 from tokenomics_plugin.outcome import Outcome, OutcomeStatus, as_money
+from tokenomics_plugin.version import package_version
 
 __all__ = ["Task", "TaskSpanProcessor", "bind_tasks", "record_outcome", "task", "task_attributes"]
 
@@ -321,7 +321,7 @@ def _send(
 
 def _send_carrier(outcome: Outcome, judged: tuple[SpanContext, ...], provider: TracerProvider) -> None:
     # A child of what it judges, so that a backend shows one trace a task; the links say what was judged.
-    tracer = provider.get_tracer(_SCOPE, _version(), schema_url=semconv.SCHEMA_URL)
+    tracer = provider.get_tracer(_SCOPE, package_version(), schema_url=semconv.SCHEMA_URL)
     span = tracer.start_span(
         f"{semconv.OPERATION_RECORD_OUTCOME} {outcome.evaluator}",
         context=_within(judged),
@@ -336,7 +336,7 @@ def _send_carrier(outcome: Outcome, judged: tuple[SpanContext, ...], provider: T
 
 
 def _send_event(outcome: Outcome, judged: tuple[SpanContext, ...], provider: LoggerProvider) -> None:
-    logger = provider.get_logger(_SCOPE, _version(), schema_url=semconv.SCHEMA_URL)
+    logger = provider.get_logger(_SCOPE, package_version(), schema_url=semconv.SCHEMA_URL)
     logger.emit(
         LogRecord(
             timestamp=outcome.observed_time_unix_nano,
@@ -365,13 +365,6 @@ def _parse_traceparent(traceparent: str) -> SpanContext:
 
 def _trace_id(judged: Sequence[SpanContext]) -> str | None:
     return trace.format_trace_id(judged[0].trace_id) if judged else None
-
-
-def _version() -> str | None:
-    try:
-        return version("tokenomics-plugin")
-    except PackageNotFoundError:
-        return None
 
 
 def _hand_context_to_threads() -> None:

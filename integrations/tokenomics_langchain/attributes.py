@@ -22,7 +22,6 @@ from tokenomics_plugin.usage import TokenUsage
 __all__ = [
     "Attributes",
     "finish_reason",
-    "first_known",
     "known",
     "model_span_kind",
     "request_attributes",
@@ -148,11 +147,6 @@ def tool_attributes(name: str | None, *, description: str | None, call_id: str |
     )
 
 
-def first_known(*values: Any) -> Any:
-    """The first value that is not `None`."""
-    return next((value for value in values if value is not None), None)
-
-
 def _request_model(metadata: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
     return _text(metadata.get("ls_model_name"), params.get("model"), params.get("model_name"), params.get("model_id"))
 
@@ -163,7 +157,7 @@ def _provider(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
-    requested = first_known(params.get("response_format"), options.get("ls_structured_output_format"))
+    requested = _first_known(params.get("response_format"), options.get("ls_structured_output_format"))
     if requested is None:
         return None
     return "text" if isinstance(requested, Mapping) and requested.get("type") == "text" else "json"
@@ -216,12 +210,16 @@ def _provider_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
     return None
 
 
+def _first_known(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
 def _text(*candidates: Any) -> str | None:
     return next((value for value in candidates if isinstance(value, str) and value), None)
 
 
 def _texts(*candidates: Any) -> tuple[str, ...] | None:
-    value = first_known(*candidates)
+    value = _first_known(*candidates)
     if isinstance(value, str):
         return (value,)
     return tuple(map(str, value)) or None if isinstance(value, list | tuple) else None

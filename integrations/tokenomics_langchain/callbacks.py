@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -49,6 +48,7 @@ from tokenomics_langchain.messages import (
 )
 from tokenomics_langchain.runs import ChainKind, Run, Runs
 from tokenomics_plugin import semconv
+from tokenomics_plugin.version import package_version
 
 __all__ = ["TokenomicsCallbackHandler"]
 
@@ -77,8 +77,10 @@ def _guarded(callback: _Callback) -> _Callback:
 class TokenomicsCallbackHandler(GraphCallbackHandler):
     """Traces every run that it is given to, as `config={"callbacks": [TokenomicsCallbackHandler()]}`.
 
-    One handler may serve any number of concurrent runs, threads and event loops. Spans carry names, numbers
-    and settings; prompts, answers, arguments, results and error texts only when content is captured.
+    Workflows, agents, graph nodes, model calls, tools and retrievals get a span; other runnables do not, and
+    their children attach to the nearest span above. One handler may serve any number of concurrent runs,
+    threads and event loops. Spans carry names, numbers and settings; prompts, answers, arguments, results
+    and error texts only when content is captured.
 
     Args:
         tracer_provider: Where spans go; the global provider by default.
@@ -94,7 +96,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         super().__init__()
         tracer = trace.get_tracer(
             "tokenomics_langchain",
-            _version(),
+            package_version(),
             tracer_provider,
             schema_url=semconv.SCHEMA_URL,
         )
@@ -366,10 +368,3 @@ def _full_name(kind: type) -> str:
 
 def _asked_for_content() -> bool:
     return os.environ.get(semconv.CAPTURE_CONTENT_VARIABLE, "").strip().lower() in _CONTENT_ON_SPANS
-
-
-def _version() -> str | None:
-    try:
-        return version("tokenomics-plugin")
-    except PackageNotFoundError:  # a source tree on the path, not installed
-        return None

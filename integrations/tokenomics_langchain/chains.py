@@ -7,7 +7,8 @@ tags and metadata:
   has a checkpoint namespace that its parent does not have.
 - An agent carries `ls_integration` and, when it has a name, `lc_agent_name`. Everything inside the agent
   inherits both, so what counts is a change from the parent.
-- A graph inside another run shows itself only by its first node. Until then it passes for a part.
+- A graph inside another run, and so an agent without a name, shows itself only by its first node. Until
+  then it passes for a part.
 - Sequences, prompts, parsers, lambdas, retry wrappers and conditional edges are parts. A span for each would
   bury the calls that cost money; their children attach to the nearest ancestor that has a span.
 """
@@ -76,15 +77,12 @@ def _is_task(run: Run) -> bool:
 
 
 def _starts_agent(run: Run) -> bool:
-    integration = run.metadata.get("ls_integration")
-    if integration not in _AGENT_INTEGRATIONS:
+    if run.metadata.get("ls_integration") not in _AGENT_INTEGRATIONS:
         return False
-    if run.name == _declared_agent_name(run.metadata):
-        return True
     if run.parent is None:
-        # In a graph that the handler does not see, the metadata may be that of the agent around it.
-        return _NAMESPACE not in run.metadata
-    return integration != run.parent.metadata.get("ls_integration") or agent_name(run) is not None
+        # In a graph that the handler does not see, the metadata may be that of the agent around this run.
+        return _NAMESPACE not in run.metadata or run.name == _declared_agent_name(run.metadata)
+    return agent_name(run) is not None
 
 
 def _declared_agent_name(metadata: Mapping[str, Any]) -> str | None:

@@ -51,8 +51,6 @@ class Run:
     """The application's context at the start, whose baggage says which task this run serves."""
     task: Mapping[str, str]
     """The `tokenomics.task.*` attributes of that context."""
-    conversation_id: str | None
-    """`thread_id` of the graph's configuration."""
     started_unix_nano: int
     """When LangChain reported the start."""
     chain_kind: ChainKind | None = None
@@ -81,10 +79,11 @@ class Run:
     def shared_attributes(self) -> Attributes:
         """What every span of a run says about the work that it is part of."""
         agent = next((run for run in self.lineage() if run.chain_kind is ChainKind.AGENT), None)
+        thread_id = self.metadata.get("thread_id")  # of the graph's configuration
         return {
             **self.task,
             **known(
-                (semconv.GEN_AI_CONVERSATION_ID, self.conversation_id),
+                (semconv.GEN_AI_CONVERSATION_ID, None if thread_id is None else str(thread_id)),
                 (semconv.GEN_AI_AGENT_NAME, agent.agent_name if agent else None),
             ),
         }
@@ -122,7 +121,6 @@ class Runs:
             metadata=metadata,
             ambient=ambient,
             task=task,
-            conversation_id=_conversation_id(metadata, parent),
             started_unix_nano=time.time_ns(),
         )
         self._open[run_id] = run
@@ -159,9 +157,3 @@ def _surroundings(parent: Run | None) -> tuple[Context, Mapping[str, str]]:
     current = otel_context.get_current()
     task = task_attributes(current)
     return (current, task) if parent is None or task else (parent.ambient, parent.task)
-
-
-def _conversation_id(metadata: Mapping[str, Any], parent: Run | None) -> str | None:
-    if (thread_id := metadata.get("thread_id")) is not None:
-        return str(thread_id)
-    return parent.conversation_id if parent else None
