@@ -89,7 +89,7 @@ def import_files(db: Path, files: tuple[Path, ...]) -> None:
             for line in result.bad_lines:
                 click.echo(f"{path}:{line.number}: {line.reason}", err=True)
             click.echo(f"{path}: {result.summary()}")
-            failed = failed or bool(result.bad_lines)
+            failed = failed or result.bad_line_count > 0
     sys.exit(1 if failed else 0)
 
 

@@ -1,0 +1,155 @@
+"""The command line as a user calls it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from tokenomics_plugin.exporters import OtlpJsonFileLogExporter, OtlpJsonFileSpanExporter
+from tokenomics_plugin.tasks import task
+
+COMMAND = [sys.executable, "-m", "tokenomics_plugin.cli"]
+PRICES = """
+[[price]]
+provider = "acme"
+model = "m-1"
+input = "1.00"
+output = "2.00"
+"""
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Twelve tasks of one model call each, the even ones failed, as OTLP JSON lines."""
+    path = tmp_path / "telemetry.jsonl"
+    traces, logs = TracerProvider(), SdkLoggerProvider()
+    traces.add_span_processor(SimpleSpanProcessor(OtlpJsonFileSpanExporter(path)))
+    logs.add_log_record_processor(SimpleLogRecordProcessor(OtlpJsonFileLogExporter(path)))
+    for number in range(12):
+        one_task(f"t{number}", succeeds=bool(number % 2), traces=traces, logs=logs)
+    traces.shutdown()
+    logs.shutdown()
+    return path
+
+
+def one_task(task_id: str, *, succeeds: bool, traces: TracerProvider, logs: LoggerProvider) -> None:
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "acme",
+        "gen_ai.request.model": "m-1",
+        "gen_ai.usage.input_tokens": 1_000_000,
+        "gen_ai.usage.output_tokens": 500_000,
+    }
+    with task(task_id, value=5, tracer_provider=traces, logger_provider=logs) as current:
+        traces.get_tracer("test").start_span("chat m-1", attributes=attributes).end()
+        if succeeds:
+            current.succeed()
+        else:
+            current.fail()
+
+
+def test_a_recorded_file_becomes_a_report_with_the_prices_of_ones_own(tmp_path: Path, recorded: Path) -> None:
+    (tmp_path / "prices.toml").write_text(PRICES, encoding="utf-8")
+
+    imported = run("import", recorded, cwd=tmp_path)
+    reported = run("report", "--format", "json", "--prices", "prices.toml", cwd=tmp_path)
+
+    assert (imported.returncode, imported.stderr) == (0, "")
+    assert "24 spans, 12 logs" in imported.stdout
+    assert (reported.returncode, reported.stderr) == (0, "")
+    assert total_cost(json.loads(reported.stdout)) == "24.000000"
+
+
+def total_cost(report: dict[str, Any]) -> str:
+    return f"{float(report['spend']['cost_usd']):.6f}"
+
+
+def test_importing_a_file_twice_counts_it_once(tmp_path: Path, recorded: Path) -> None:
+    run("import", recorded, cwd=tmp_path)
+    again = run("import", recorded, cwd=tmp_path)
+
+    assert "0 spans, 0 logs, 0 metric points new; 36 there already" in again.stdout
+
+
+def test_bad_lines_are_named_and_the_rest_goes_in(tmp_path: Path, recorded: Path) -> None:
+    lines = recorded.read_text(encoding="utf-8").splitlines()
+    recorded.write_text("\n".join(["not json", *lines, '{"resourceSpans"']), encoding="utf-8")
+
+    imported = run("import", recorded, cwd=tmp_path)
+
+    assert imported.returncode == 1
+    assert f"{recorded}:1: not JSON" in imported.stderr
+    assert f"{recorded}:{len(lines) + 2}: the file ends within this line" in imported.stderr
+    assert "24 spans, 12 logs, 0 metric points new; 0 there already; 2 bad lines" in imported.stdout
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_a_report_goes_where_it_is_told(tmp_path: Path, recorded: Path, form: str) -> None:
+    run("import", recorded, cwd=tmp_path)
+    reported = run("report", "--format", form, "-o", "report.out", cwd=tmp_path)
+
+    assert (reported.returncode, reported.stdout, reported.stderr) == (0, "", "")
+    assert (tmp_path / "report.out").read_text(encoding="utf-8") == run("report", "--format", form, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "--db", "missing.duckdb"], "missing.duckdb"),
+        (["report", "--db", "prices.toml"], "prices.toml"),
+        (["report", "--prices", "bad.toml"], "bad.toml"),
+        (["collect", "--host", "0.0.0.0", "--http-port", "0", "--grpc-port", "0"], "without a bearer token"),
+        (["import", "telemetry.jsonl", "--db", "no/such/folder/x.duckdb"], "no/such/folder"),
+    ],
+    ids=["no-store", "not-a-store", "bad-prices", "open-to-the-network", "no-folder"],
+)
+def test_a_wrong_call_gets_one_line_and_no_traceback(
+    tmp_path: Path, recorded: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "prices.toml").write_text(PRICES, encoding="utf-8")
+    (tmp_path / "bad.toml").write_text("[[price]]\nmodel = 1", encoding="utf-8")
+
+    done = run(*arguments, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_collected_until_an_interrupt_is_in_the_report(tmp_path: Path) -> None:
+    command = [*COMMAND, "collect", "--db", "x.duckdb", "--http-port", "0", "--grpc-port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
+        send_one_task(dict(word.split("=", 1) for word in words[1:]))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    reported = run("report", "--db", "x.duckdb", "--format", "json", cwd=tmp_path)
+
+    assert (words[0], process.returncode, errors) == ("listening", 0, "")
+    assert json.loads(reported.stdout)["tasks"]["succeeded"] == 1
+
+
+def send_one_task(addresses: dict[str, str]) -> None:
+    program = (
+        "import sys, tokenomics_plugin as tp\n"
+        "tp.configure(endpoint=sys.argv[1])\n"
+        "with tp.task('t1') as task: task.succeed()"
+    )
+    subprocess.run([sys.executable, "-c", program, f"http://{addresses['http']}"], check=True, timeout=60)
