@@ -1,1 +1,44 @@
-"""."""
+"""Language models on this machine: load one, render a conversation, generate text, force tool calls.
+
+from tokenomics_local_llm import GenerationOptions, generate, load_model, render_prompt
+
+model = load_model("SmolLM2-135M-Instruct")
+prompt = render_prompt(model, [{"role": "user", "content": "Name a colour."}])
+print(generate(model, prompt, GenerationOptions(max_tokens=20)).text)
+"""
+
+from tokenomics_local_llm.errors import (
+    LocalLLMError,
+    MissingExtraError,
+    ModelLoadError,
+    PromptTooLongError,
+    UnsupportedSchemaError,
+)
+
+try:
+    from tokenomics_local_llm.generation import GenerationOptions, TextDelta, generate, stream
+    from tokenomics_local_llm.hermes import ToolCall, ToolCallParser, grammar
+    from tokenomics_local_llm.model import LocalModel, load_model
+    from tokenomics_local_llm.prompt import render_prompt
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] not in {"torch", "transformers", "tokenizers", "llguidance"}:
+        raise
+    raise MissingExtraError(error.name) from error
+
+__all__ = [
+    "GenerationOptions",
+    "LocalLLMError",
+    "LocalModel",
+    "MissingExtraError",
+    "ModelLoadError",
+    "PromptTooLongError",
+    "TextDelta",
+    "ToolCall",
+    "ToolCallParser",
+    "UnsupportedSchemaError",
+    "generate",
+    "grammar",
+    "load_model",
+    "render_prompt",
+    "stream",
+]

@@ -6,8 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry._logs import LoggerProvider
@@ -72,11 +72,7 @@ def test_a_recorded_file_becomes_a_report_with_the_prices_of_ones_own(tmp_path: 
     assert (imported.returncode, imported.stderr) == (0, "")
     assert "24 spans, 12 logs" in imported.stdout
     assert (reported.returncode, reported.stderr) == (0, "")
-    assert total_cost(json.loads(reported.stdout)) == "24.000000"
-
-
-def total_cost(report: dict[str, Any]) -> str:
-    return f"{float(report['spend']['cost_usd']):.6f}"
+    assert Decimal(json.loads(reported.stdout)["total"]["cost_usd"]) == 24
 
 
 def test_importing_a_file_twice_counts_it_once(tmp_path: Path, recorded: Path) -> None:
@@ -143,7 +139,7 @@ def test_what_is_collected_until_an_interrupt_is_in_the_report(tmp_path: Path) -
     reported = run("report", "--db", "x.duckdb", "--format", "json", cwd=tmp_path)
 
     assert (words[0], process.returncode, errors) == ("listening", 0, "")
-    assert json.loads(reported.stdout)["tasks"]["succeeded"] == 1
+    assert [task["status"] for task in json.loads(reported.stdout)["tasks"]] == ["succeeded"]
 
 
 def send_one_task(addresses: dict[str, str]) -> None:

@@ -1,1 +1,43 @@
-"""."""
+"""Reports: what was spent against what was achieved, as text, as JSON and as a page.
+
+`summarize` computes one `Summary`; the views show it and compute nothing, so they cannot disagree.
+"""
+
+from tokenomics_plugin.report.figure import Figure
+from tokenomics_plugin.report.json_view import SCHEMA_VERSION, schema
+from tokenomics_plugin.report.reporter import FORMATS, Reporter, ReportError, render, write_report
+from tokenomics_plugin.report.spend import Spend, Tokens
+from tokenomics_plugin.report.summary import (
+    AmountsByCurrency,
+    Coverage,
+    GroupSummary,
+    PriceSources,
+    StatusSummary,
+    Summary,
+    UnpricedCalls,
+    summarize,
+)
+from tokenomics_plugin.report.task import TaskStatus, TaskSummary
+
+__all__ = [
+    "FORMATS",
+    "SCHEMA_VERSION",
+    "AmountsByCurrency",
+    "Coverage",
+    "Figure",
+    "GroupSummary",
+    "PriceSources",
+    "ReportError",
+    "Reporter",
+    "Spend",
+    "StatusSummary",
+    "Summary",
+    "TaskStatus",
+    "TaskSummary",
+    "Tokens",
+    "UnpricedCalls",
+    "render",
+    "schema",
+    "summarize",
+    "write_report",
+]

@@ -5,15 +5,15 @@ are alike (the same problem tried again, the same template, the same customer): 
 draws, and an interval that ignores them is too narrow at every sample size.
 """
 
-from tokenomics_plugin.statistics.bounds import Range, mean_bounds, proportion_bounds, ratio_bounds
+from tokenomics_plugin.statistics.bounds import Range, manski_bounds
 from tokenomics_plugin.statistics.mean import Mean, cluster_mean
 from tokenomics_plugin.statistics.proportion import clustered_wilson, rule_of_three, wilson
-from tokenomics_plugin.statistics.ratio import FiellerSet, Ratio, SetShape, ratio_of_sums
+from tokenomics_plugin.statistics.ratio import ConfidenceSet, Ratio, SetShape, ratio_of_sums
 from tokenomics_plugin.statistics.sample_size import MIN_CLUSTERS, SampleSize
 
 __all__ = [
     "MIN_CLUSTERS",
-    "FiellerSet",
+    "ConfidenceSet",
     "Mean",
     "Range",
     "Ratio",
@@ -21,9 +21,7 @@ __all__ = [
     "SetShape",
     "cluster_mean",
     "clustered_wilson",
-    "mean_bounds",
-    "proportion_bounds",
-    "ratio_bounds",
+    "manski_bounds",
     "ratio_of_sums",
     "rule_of_three",
     "wilson",

@@ -1,4 +1,4 @@
-"""What a figure can still become: bounds over every way the missing outcomes may turn out.
+"""What a figure can still become: its range over every way the missing outcomes may turn out.
 
 A missing outcome is neither a failure nor a success. Manski's worst-case bounds assume nothing about it but
 the range it must lie in; they hold whatever made it missing, and shrink to a point as outcomes arrive.
@@ -8,9 +8,11 @@ Source: Manski, "Nonparametric bounds on treatment effects", American Economic R
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import fsum
 
-__all__ = ["Range", "mean_bounds", "proportion_bounds", "ratio_bounds"]
+__all__ = ["Range", "manski_bounds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,56 +34,39 @@ class Range:
 
     def union(self, other: Range) -> Range:
         """The smallest range that holds both."""
-        lows = [limit for limit in (self.low, other.low) if limit is not None]
-        highs = [limit for limit in (self.high, other.high) if limit is not None]
-        return Range(low=min(lows) if len(lows) == 2 else None, high=max(highs) if len(highs) == 2 else None)
+        return Range(
+            low=None if self.low is None or other.low is None else min(self.low, other.low),
+            high=None if self.high is None or other.high is None else max(self.high, other.high),
+        )
 
 
-def proportion_bounds(*, successes: int, failures: int, missing: int) -> Range:
-    """Share of successes if every missing outcome fails, to the share if every one succeeds.
-
-    Raises:
-        ValueError: If a count is negative, or all are 0.
-    """
-    return mean_bounds(total=successes, observed=successes + failures, missing=missing, lowest=0, highest=1)
-
-
-def mean_bounds(*, total: float, observed: int, missing: int, lowest: float, highest: float) -> Range:
-    """Mean over observed and missing together, each missing one between `lowest` and `highest`.
+def manski_bounds(
+    observed: Iterable[tuple[float, float]],
+    *,
+    lowest: Iterable[tuple[float, float]],
+    highest: Iterable[tuple[float, float]],
+) -> Range:
+    """A ratio of sums over observed and missing tasks together, at both extremes of the missing ones.
 
     Args:
-        total: Sum over the observed.
-        observed: How many were observed.
-        missing: How many were not.
-        lowest: Smallest number a missing one may be.
-        highest: Largest number a missing one may be.
-
-    Raises:
-        ValueError: If a count is negative, or both are 0.
-    """
-    if observed < 0 or missing < 0:
-        raise ValueError(f"counts must not be negative, got observed={observed} and missing={missing}")
-    if observed + missing == 0:
-        raise ValueError("a mean over nothing has no bounds: observed and missing are both 0")
-    everyone = observed + missing
-    return Range(low=(total + missing * lowest) / everyone, high=(total + missing * highest) / everyone)
-
-
-def ratio_bounds(*, numerator: float, denominator: float, missing_low: float, missing_high: float) -> Range:
-    """A ratio whose denominator lacks between `missing_low` and `missing_high`, as cost / (successes + missing).
+        observed: (numerator, denominator) of what was observed.
+        lowest: The same of what is missing, if it turns out to make the ratio as low as it can.
+        highest: The same, as high as it can.
 
     Returns:
-        The range of the ratio; without an upper limit when the denominator may be 0.
+        The range of the ratio; without an upper limit when its denominator may turn out to be 0, as the
+        successes in cost per success.
 
     Raises:
-        ValueError: If a part is negative, or the denominator is 0 whatever the missing part is.
+        ValueError: If the denominator is 0 at the low extreme: then there is no ratio at all.
     """
-    if min(numerator, denominator, missing_low) < 0:
-        raise ValueError(
-            f"parts must not be negative, got numerator={numerator}, denominator={denominator}, "
-            f"missing_low={missing_low}"
-        )
-    smallest, largest = denominator + missing_low, denominator + missing_high
-    if largest == 0:
-        raise ValueError("the denominator is 0 whatever the missing part is: there is no ratio")
-    return Range(low=numerator / largest, high=numerator / smallest if smallest else None)
+    known = list(observed)
+    low, high = _quotient([*known, *lowest]), _quotient([*known, *highest])
+    if low is None:
+        raise ValueError("the denominators sum to 0 whatever the missing turn out to be: there is no ratio")
+    return Range(low=low, high=high)
+
+
+def _quotient(pairs: list[tuple[float, float]]) -> float | None:
+    denominator = fsum(below for _, below in pairs)
+    return fsum(above for above, _ in pairs) / denominator if denominator else None

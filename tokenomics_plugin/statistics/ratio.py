@@ -19,7 +19,7 @@ from math import copysign, fsum, sqrt
 
 from tokenomics_plugin.statistics.quantiles import t_quantile
 
-__all__ = ["FiellerSet", "Ratio", "SetShape", "ratio_of_sums"]
+__all__ = ["ConfidenceSet", "Ratio", "SetShape", "ratio_of_sums"]
 
 
 class SetShape(StrEnum):
@@ -38,7 +38,7 @@ class SetShape(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FiellerSet:
+class ConfidenceSet:
     """The ratios that the data do not reject."""
 
     shape: SetShape
@@ -61,7 +61,7 @@ class Ratio:
 
     estimate: float
     """Sum of the numerators over sum of the denominators."""
-    confidence_set: FiellerSet
+    confidence_set: ConfidenceSet
     """Fieller's set around it."""
     clusters: int
     """Independent draws behind it."""
@@ -118,7 +118,7 @@ def _moments(pairs: Sequence[tuple[float, float]]) -> _Moments:
     )
 
 
-def _fieller(m: _Moments, t: float) -> FiellerSet:
+def _fieller(m: _Moments, t: float) -> ConfidenceSet:
     """Solve square * R**2 - 2 * linear * R + constant <= 0."""
     square = m.mean_b**2 - t**2 * m.var_b
     linear = m.mean_a * m.mean_b - t**2 * m.cov_ab
@@ -129,20 +129,20 @@ def _fieller(m: _Moments, t: float) -> FiellerSet:
     if square > 0:
         # The estimate itself solves the inequality, so a negative discriminant is a rounding error.
         low, high = _roots(square, linear, constant, sqrt(max(0.0, discriminant)))
-        return FiellerSet(shape=SetShape.INTERVAL, low=low, high=high)
+        return ConfidenceSet(shape=SetShape.INTERVAL, low=low, high=high)
     if discriminant < 0:
-        return FiellerSet(shape=SetShape.EVERYTHING)
+        return ConfidenceSet(shape=SetShape.EVERYTHING)
     end, beginning = _roots(square, linear, constant, sqrt(discriminant))
-    return FiellerSet(shape=SetShape.DISJOINT, low=beginning, high=end)
+    return ConfidenceSet(shape=SetShape.DISJOINT, low=beginning, high=end)
 
 
-def _half_line(linear: float, constant: float) -> FiellerSet:
+def _half_line(linear: float, constant: float) -> ConfidenceSet:
     if linear == 0:
-        return FiellerSet(shape=SetShape.EVERYTHING)
+        return ConfidenceSet(shape=SetShape.EVERYTHING)
     limit = constant / (2 * linear)
     if linear > 0:
-        return FiellerSet(shape=SetShape.AT_LEAST, low=limit)
-    return FiellerSet(shape=SetShape.AT_MOST, high=limit)
+        return ConfidenceSet(shape=SetShape.AT_LEAST, low=limit)
+    return ConfidenceSet(shape=SetShape.AT_MOST, high=limit)
 
 
 def _roots(square: float, linear: float, constant: float, root: float) -> tuple[float, float]:
@@ -154,8 +154,8 @@ def _roots(square: float, linear: float, constant: float, root: float) -> tuple[
     return min(first, second), max(first, second)
 
 
-def _scaled(found: FiellerSet, factor: float) -> FiellerSet:
-    return FiellerSet(
+def _scaled(found: ConfidenceSet, factor: float) -> ConfidenceSet:
+    return ConfidenceSet(
         shape=found.shape,
         low=None if found.low is None else found.low * factor,
         high=None if found.high is None else found.high * factor,

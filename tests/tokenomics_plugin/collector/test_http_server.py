@@ -21,40 +21,31 @@ Start = Callable[..., Addresses]
 StoredNumbers = Callable[[], list[int]]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "compress"),
-    [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress), ("GZip", gzip.compress)],
-)
 def test_protobuf_is_stored_and_answered_in_protobuf(
-    start: Start,
-    post: Post,
-    make_request: MakeRequest,
-    running: ExitStack,
-    stored_numbers: StoredNumbers,
-    encoding: str,
-    compress: Callable[[bytes], bytes],
+    start: Start, post: Post, make_request: MakeRequest, running: ExitStack, stored_numbers: StoredNumbers
 ) -> None:
-    body = compress(make_request(7).SerializeToString())
-    status, headers, answer = post(start(), body, headers={"Content-Encoding": encoding})
-    assert (status, headers["content-type"]) == (200, "application/x-protobuf")
-    assert ExportTraceServiceResponse.FromString(answer) == ExportTraceServiceResponse()
+    addresses = start()
+    encodings = [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress), ("GZip", gzip.compress)]
+    for number, (encoding, compress) in enumerate(encodings, start=1):
+        body = compress(make_request(number).SerializeToString())
+        status, headers, answer = post(addresses, body, headers={"Content-Encoding": encoding})
+        assert (status, headers["content-type"]) == (200, "application/x-protobuf")
+        assert ExportTraceServiceResponse.FromString(answer) == ExportTraceServiceResponse()
     running.close()
-    assert stored_numbers() == [7]
+    assert stored_numbers() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
 def test_json_is_stored_and_answered_in_json(
-    start: Start,
-    post: Post,
-    make_request: MakeRequest,
-    running: ExitStack,
-    stored_numbers: StoredNumbers,
-    content_type: str,
+    start: Start, post: Post, make_request: MakeRequest, running: ExitStack, stored_numbers: StoredNumbers
 ) -> None:
-    status, headers, answer = post(start(), to_json(make_request(7)).encode(), content_type=content_type)
-    assert (status, headers["content-type"], json.loads(answer)) == (200, "application/json", {})
+    addresses = start()
+    content_types = ["application/json", "application/json; charset=utf-8", "Application/JSON"]
+    for number, content_type in enumerate(content_types, start=1):
+        body = to_json(make_request(number)).encode()
+        status, headers, answer = post(addresses, body, content_type=content_type)
+        assert (status, headers["content-type"], json.loads(answer)) == (200, "application/json", {})
     running.close()
-    assert stored_numbers() == [7]
+    assert stored_numbers() == [1, 2, 3]
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,6 @@ def stored(db: Path, signal: Signal) -> list[tuple[str]]:
     return rows
 
 
-@pytest.mark.parametrize("signal", Signal)
 @pytest.mark.parametrize(
     "make_exporter",
     [
@@ -91,11 +90,13 @@ def stored(db: Path, signal: Signal) -> list[tuple[str]]:
     ],
 )
 def test_the_sdk_s_exporters_reach_the_store(
-    start: Start, db: Path, running: ExitStack, signal: Signal, make_exporter: Callable[..., Any]
+    start: Start, db: Path, running: ExitStack, make_exporter: Callable[..., Any]
 ) -> None:
-    SEND[signal](make_exporter(start(token="secret"), signal))
+    addresses = start(token="secret")
+    for signal in Signal:
+        SEND[signal](make_exporter(addresses, signal))
     running.close()
-    assert stored(db, signal) == [("name",)]
+    assert {signal: stored(db, signal) for signal in Signal} == {signal: [("name",)] for signal in Signal}
 
 
 JSON = {
@@ -111,13 +112,14 @@ JSON = {
 }
 
 
-@pytest.mark.parametrize("signal", Signal)
-def test_json_reaches_the_store(start: Start, post: Post, db: Path, running: ExitStack, signal: Signal) -> None:
-    body = json.dumps(JSON[signal]).encode()
-    status, _, answer = post(start(), body, path=f"/v1/{signal}", content_type="application/json")
-    assert (status, json.loads(answer)) == (200, {})
+def test_json_reaches_the_store(start: Start, post: Post, db: Path, running: ExitStack) -> None:
+    addresses = start()
+    for signal in Signal:
+        body = json.dumps(JSON[signal]).encode()
+        status, _, answer = post(addresses, body, path=f"/v1/{signal}", content_type="application/json")
+        assert (status, json.loads(answer)) == (200, {})
     running.close()
-    assert stored(db, signal) == [("name",)]
+    assert {signal: stored(db, signal) for signal in Signal} == {signal: [("name",)] for signal in Signal}
 
 
 REJECTED = {
@@ -135,15 +137,18 @@ REJECTED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("signal", "count_field"),
-    [(Signal.TRACES, "rejectedSpans"), (Signal.LOGS, "rejectedLogRecords"), (Signal.METRICS, "rejectedDataPoints")],
-)
-def test_items_that_cannot_be_stored_are_counted_with_a_reason(
-    start: Start, post: Post, signal: Signal, count_field: str
-) -> None:
-    body = json.dumps(REJECTED[signal]).encode()
-    status, _, answer = post(start(), body, path=f"/v1/{signal}", content_type="application/json")
-    partial_success = json.loads(answer)["partialSuccess"]
-    assert (status, partial_success[count_field]) == (200, "2")
-    assert "2 rejected: " in partial_success["errorMessage"]
+COUNT_FIELD = {
+    Signal.TRACES: "rejectedSpans",
+    Signal.LOGS: "rejectedLogRecords",
+    Signal.METRICS: "rejectedDataPoints",
+}
+
+
+def test_items_that_cannot_be_stored_are_counted_with_a_reason(start: Start, post: Post) -> None:
+    addresses = start()
+    for signal in Signal:
+        body = json.dumps(REJECTED[signal]).encode()
+        status, _, answer = post(addresses, body, path=f"/v1/{signal}", content_type="application/json")
+        partial_success = json.loads(answer)["partialSuccess"]
+        assert (status, partial_success[COUNT_FIELD[signal]]) == (200, "2")
+        assert "2 rejected: " in partial_success["errorMessage"]

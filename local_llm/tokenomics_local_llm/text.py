@@ -1,0 +1,80 @@
+"""From tokens to text, piece by piece: whole characters only, and nothing from a stop sequence on.
+
+Both classes hold text back until it is certain, so what they gave out is never taken back: a token may end
+inside a character, and a text may end inside a stop sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+__all__ = ["Detokenizer", "StopSequences"]
+
+_UNFINISHED: Final = "\ufffd"
+_LONGEST_CHARACTER: Final = 4  # bytes in UTF-8, so at most as many tokens of a byte-level vocabulary
+
+
+class Detokenizer:
+    """Decodes tokens as they come; `decode` turns a whole list of tokens into text."""
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._tokens: list[int] = []
+        self._known = 0
+        """How many of `_tokens` are out as text; they stay as context, because tokenizers that strip a leading
+        space decode a token differently at the start of a text."""
+
+    def push(self, tokens: Sequence[int]) -> str:
+        """The text that these tokens complete."""
+        self._tokens.extend(tokens)
+        text = self._new_text()
+        if text.endswith(_UNFINISHED) and len(self._tokens) - self._known < _LONGEST_CHARACTER:
+            return ""
+        return self._give(text)
+
+    def flush(self) -> str:
+        """What is left at the end; bytes that never became a character read U+FFFD."""
+        return self._give(self._new_text())
+
+    def _new_text(self) -> str:
+        return self._decode(self._tokens)[len(self._decode(self._tokens[: self._known])) :]
+
+    def _give(self, text: str) -> str:
+        self._tokens = self._tokens[self._known :]
+        self._known = len(self._tokens)
+        return text
+
+
+class StopSequences:
+    """Cuts a text before the first of several stop sequences, wherever its pieces meet."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = tuple(stop)
+        self._held = ""
+        self.reached = False
+        """Whether a stop sequence has been seen; nothing comes out after it."""
+
+    def push(self, text: str) -> str:
+        """What of the text so far cannot be part of a stop sequence any more."""
+        if self.reached:
+            return ""
+        held = self._held + text
+        found = [at for at in (held.find(stop) for stop in self._stop) if at >= 0]
+        if found:
+            self.reached, self._held = True, ""
+            return held[: min(found)]
+        certain = len(held) - self._started(held)
+        self._held = held[certain:]
+        return held[:certain]
+
+    def flush(self) -> str:
+        """What was held back for a stop sequence that never came."""
+        held, self._held = self._held, ""
+        return held
+
+    def _started(self, text: str) -> int:
+        """Length of the longest end of `text` with which a stop sequence starts."""
+        longest = max((len(stop) - 1 for stop in self._stop), default=0)
+        lengths = range(min(longest, len(text)), 0, -1)
+        return next((n for n in lengths if any(stop.startswith(text[-n:]) for stop in self._stop)), 0)

@@ -1,0 +1,71 @@
+"""All SQL that reads a store, on the column names of the Collector's ClickHouse exporter.
+
+It is written so that it can move to ClickHouse. What differs there is said beside each query; for all of
+them, the typed columns (`TaskId`, `InputTokens`, …) have to be added to the exporter's table first, such as
+`TaskId Nullable(String) MATERIALIZED nullIf(SpanAttributes['tokenomics.task.id'], '')`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tokenomics_plugin import semconv
+
+__all__ = ["OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS"]
+
+SPANS: Final = f"""
+SELECT
+    TraceId,
+    SpanId,
+    nullif(ParentSpanId, ''),
+    SpanName,
+    ServiceName,
+    epoch_ns(Timestamp),     -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
+    -- A clock that stepped back leaves a negative number; how long the span took is then unknown, and 0 keeps
+    -- it out of sums. ClickHouse: the exporter's Duration is unsigned and wraps around, so bound it from above.
+    greatest(Duration, 0),
+    StatusCode,
+    ErrorType,
+    OperationName,
+    ProviderName,
+    RequestModel,
+    ResponseModel,
+    AgentName,
+    ToolName,
+    ConversationId,
+    TaskId,
+    TaskGroup,
+    TimeToFirstChunk,
+    InputTokens,
+    OutputTokens,
+    CacheReadInputTokens,
+    CacheWriteInputTokens,
+    ReasoningOutputTokens
+FROM otel_traces
+WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
+ORDER BY TraceId, Timestamp, SpanId
+"""
+"""Every span but the carriers of outcomes, in the order of `records.span_record`'s arguments."""
+
+OUTCOME_EVENTS: Final = f"""
+SELECT
+    LogAttributes,
+    nullif(TraceId, ''),
+    epoch_ns(Timestamp)      -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
+FROM otel_logs
+WHERE EventName = '{semconv.EVENT_EVALUATION_RESULT}'
+  AND LogAttributes['{semconv.TASK_ID}'] <> ''   -- absent: NULL here, '' in ClickHouse; left out in both
+ORDER BY Timestamp, ContentKey
+"""
+"""Attributes, trace and time of each evaluation event that names a task; those of others name none."""
+
+OUTCOME_SPANS: Final = f"""
+SELECT
+    SpanAttributes,
+    nullif("Links.TraceId"[1], ''),   -- the judged trace; there may be none
+    epoch_ns(Timestamp)               -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
+FROM otel_traces
+WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}'
+ORDER BY Timestamp, SpanId
+"""
+"""The same of each carrier span, which says it again for backends without logs."""

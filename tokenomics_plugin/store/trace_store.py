@@ -1,0 +1,184 @@
+"""The store: OTLP requests in, spans and outcomes out, one DuckDB file.
+
+An item that arrives twice is stored once, however requests are split, repeated or ordered. That is done
+with an anti-join over the tables' keys and not with a primary key, although DuckDB has those: its index
+must fit in memory (at a limit of 256 MiB it fails after 3 million rows), and it doubled the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tokenomics_plugin.outcome import Outcome
+from tokenomics_plugin.span import SpanRecord
+from tokenomics_plugin.store import queries, records
+from tokenomics_plugin.store.batch import Batch
+from tokenomics_plugin.store.database import errors_of, open_database
+from tokenomics_plugin.store.metrics import METRIC_TABLES
+from tokenomics_plugin.store.payload import LoadCounts, Payload
+from tokenomics_plugin.store.staging import Staging
+
+__all__ = ["TraceStore"]
+
+_logger = logging.getLogger(__name__)
+
+_INSERT_ROWS: Final = 50_000
+_INSERT_BYTES: Final = 32 * 2**20
+_FETCH_ROWS: Final = 5_000
+
+# The keys are compared first and the rows fetched after, by number: a join over whole rows would copy their
+# maps, and DuckDB would hash the table instead of what comes in.
+_INSERT: Final = """
+INSERT INTO {table} BY NAME
+WITH
+    keyed AS NOT MATERIALIZED (SELECT {with_key} FROM incoming),
+    known AS MATERIALIZED (SELECT RowNumber FROM keyed SEMI JOIN {table} USING ({key}))
+SELECT * EXCLUDE (RowNumber) FROM keyed ANTI JOIN known USING (RowNumber)
+"""
+_INSERT_SPANS: Final = _INSERT.format(
+    table="otel_traces",
+    with_key="*, CAST(TraceId AS UUID) AS TraceKey, CAST('0x' || SpanId AS UBIGINT) AS SpanKey",
+    key="TraceKey, SpanKey",
+)
+_INSERT_OTHERS: Final = _INSERT.format(
+    table="{table}", with_key="* REPLACE (CAST(ContentKey AS UUID) AS ContentKey)", key="ContentKey"
+)
+
+# Two transactions that do not see each other's rows could both find a span to be new. Other processes are
+# kept out by the file's lock, other threads by this one.
+_loading = threading.Lock()
+
+
+class TraceStore:
+    """A DuckDB file of traces, logs and metrics; a context manager, and a `span.TraceReader`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        lock_timeout_s: float = 10.0,
+        memory_limit_mib: int = 256,
+        threads: int = 1,
+    ) -> None:
+        """Open a store.
+
+        Args:
+            path: The file. It is created when it is missing, unless `read_only`.
+            read_only: Open it so that other processes may read it too. One that writes excludes all others.
+            lock_timeout_s: How long to wait for a process that has it open.
+            memory_limit_mib: Memory for DuckDB, MiB; beyond it DuckDB uses the disk.
+            threads: Threads for DuckDB. Loading gains nothing from more: Python is the slower half.
+
+        Raises:
+            StoreError: If it is missing, stays locked, is not a store, or was written by a newer version.
+        """
+        self._path = Path(path)
+        self._connection = open_database(
+            self._path,
+            read_only=read_only,
+            lock_timeout_s=lock_timeout_s,
+            settings={"memory_limit": f"{memory_limit_mib}MiB", "threads": threads},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is pending to the file and let go of it; closing twice is fine."""
+        with errors_of(self._path):
+            self._connection.close()
+
+    def load(self, payloads: Iterable[Payload]) -> LoadCounts:
+        """Put requests into the store, in one transaction; loading some of them again changes nothing.
+
+        Items that cannot be stored are counted in `LoadCounts.rejected` and harm no others. `check_request`
+        tells of them beforehand.
+
+        Raises:
+            StoreError: If the file cannot be written; then nothing of this call is in it.
+        """
+        with _loading, errors_of(self._path), self._transaction():
+            counts, staging = LoadCounts(), Staging()
+            for payload in payloads:
+                staging.add(payload)
+                if len(staging) >= _INSERT_ROWS or staging.size_bytes >= _INSERT_BYTES:
+                    counts, staging = counts + self._insert(staging), Staging()
+            return counts + self._insert(staging)
+
+    def spans(self) -> Iterator[SpanRecord]:
+        """Every span once, those of a trace together and by start time.
+
+        The carriers of outcomes are left out: they are our own telemetry, and `outcomes` reads them.
+        Rows are fetched as they are asked for; the store must stay open meanwhile.
+        """
+        return map(records.span_record, self._rows(queries.SPANS))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Every outcome that arrived, as an event or in its carrier span, so mostly twice.
+
+        Ones that cannot be read are left out, and a warning says how many and why.
+        """
+        malformed = 0
+        for query in (queries.OUTCOME_EVENTS, queries.OUTCOME_SPANS):
+            for row in self._rows(query):
+                try:
+                    yield records.outcome(row)
+                except ValueError as error:
+                    malformed += 1
+                    problem = str(error)
+        if malformed:
+            _logger.warning("%s: %d outcomes could not be read, the last: %s", self._path, malformed, problem)
+
+    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        with errors_of(self._path), self._connection.cursor() as cursor:
+            cursor.execute(query)
+            while rows := cursor.fetchmany(_FETCH_ROWS):
+                yield from rows
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _insert(self, staging: Staging) -> LoadCounts:
+        new = {table: self._insert_into(table, batch) for table, batch in staging.batches()}
+        return LoadCounts(
+            spans=new["otel_traces"],
+            logs=new["otel_logs"],
+            metric_points=sum(new[table] for table in METRIC_TABLES.values()),
+            duplicates=staging.duplicates + len(staging) - sum(new.values()),
+            rejected=staging.rejected,
+        )
+
+    def _insert_into(self, table: str, batch: Batch) -> int:
+        """Insert the rows that a table does not have yet; returns how many."""
+        if not len(batch):
+            return 0
+        self._connection.register("incoming", batch.table())
+        try:
+            [(inserted,)] = self._connection.execute(_insertion(table)).fetchall()
+        finally:
+            self._connection.unregister("incoming")
+        return int(inserted)
+
+
+def _insertion(table: str) -> str:
+    return _INSERT_SPANS if table == "otel_traces" else _INSERT_OTHERS.format(table=table)
