@@ -522,7 +522,7 @@ def run_fuzz(collector: CollectorProcess, options: argparse.Namespace) -> dict[s
     status = collector.stop()
     log = collector.log.read_text(encoding="utf-8")
     if "Traceback" in log:
-        print(log[log.index("Traceback") :][:5_000], file=sys.stderr)
+        print(log[log.index("Traceback") :][:20_000], file=sys.stderr)
     bad = {answer: count for answer, count in answers.items() if answer.startswith(FAILURES)}
     return {
         "fuzz_requests": answers.total(),
@@ -561,7 +561,8 @@ async def fuzz_client(
         if count % 100 == 0:
             number = client * 1_000_000 + count
             body = template().SerializeToString().replace(PLACEHOLDER, VALID_PREFIX + number.to_bytes(8, "big"))
-            failure = await valid.export(body)
+            while (failure := await valid.export(body)) == "429":  # as it may be while bombs are defused
+                await asyncio.sleep(RETRY_PAUSE_S)
             if failure is not None:
                 raise RuntimeError(f"a valid request between fuzzed ones was not accepted: {failure}")
             acknowledged += 1

@@ -274,7 +274,7 @@ def _phoenix_trace(trace: Any, spans: list[Any]) -> ShownTrace:
         tokens=Tokens(
             input=trace["token_count_prompt"],
             output=trace["token_count_completion"],
-            cache_read=sum(span["attributes"].get(cache_read, 0) for span in spans),
+            cache_read=sum(span["attributes"].get(cache_read, 0) for span in spans if span["span_kind"] == "LLM"),
         ),
         has_failed=any(span["status_code"] == "ERROR" for span in spans if span["parent_id"] is None),
         spans=[ShownSpan(kind=span["span_kind"], attributes=span["attributes"]) for span in spans],
@@ -296,7 +296,7 @@ def _mlflow_traces(url: str) -> list[ShownTrace]:
 
 def _mlflow_trace(trace: Any) -> ShownTrace:
     info = trace["trace_info"]
-    usage = json.loads(info["trace_metadata"].get("mlflow.trace.tokenUsage", "{}"))
+    usage = json.loads(info.get("trace_metadata", {}).get("mlflow.trace.tokenUsage", "{}"))
     attributes = [
         {item["key"]: next(iter(item["value"].values())) for item in span["attributes"]} for span in trace["spans"]
     ]

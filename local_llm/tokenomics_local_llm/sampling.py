@@ -26,7 +26,8 @@ class Sampler:
             raise ValueError(f"temperature must be 0 (greedy) or a positive number, got {temperature}")
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1 (no cut), got {top_p}")
-        self._temperature = temperature
+        # Within what float32 can divide by: beyond, 0 / 0 and inf / inf would make NaN of the probabilities.
+        self._temperature = temperature and min(max(temperature, 1e-30), 1e30)
         self._top_p = top_p
         self._random = torch.Generator()
         if seed is None:
@@ -38,7 +39,7 @@ class Sampler:
         """The next token; logits are float32 on the CPU, (V,), with -inf for what is forbidden."""
         if self._temperature == 0:
             return int(logits.argmax())
-        # Shifted before the division: a tiny temperature must not overflow to inf - inf.
+        # The largest is moved to 0 first, or a small temperature would make it infinite.
         probabilities = torch.softmax((logits - logits.max()) / self._temperature, dim=-1)
         if self._top_p < 1:
             probabilities = _nucleus(probabilities, self._top_p)

@@ -47,7 +47,7 @@ class Detokenizer:
 
 
 class StopSequences:
-    """Cuts a text before the first of several stop sequences, wherever its pieces meet."""
+    """Cuts a text before whichever of several stop sequences is complete first, wherever its pieces meet."""
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._stop = tuple(stop)
@@ -60,10 +60,12 @@ class StopSequences:
         if self.reached:
             return ""
         held = self._held + text
-        found = [at for at in (held.find(stop) for stop in self._stop) if at >= 0]
+        # The one that is complete first counts, not the one that starts first: so it does not matter how the text
+        # was cut into pieces.
+        found = [(at + len(stop), at) for stop in self._stop if (at := held.find(stop)) >= 0]
         if found:
             self.reached, self._held = True, ""
-            return held[: min(found)]
+            return held[: min(found)[1]]
         certain = len(held) - self._started(held)
         self._held = held[certain:]
         return held[:certain]

@@ -36,7 +36,7 @@ __all__ = ["HttpServer", "create_app"]
 
 _logger = logging.getLogger(__name__)
 
-EnumT = TypeVar("EnumT", bound=StrEnum)
+_EnumT = TypeVar("_EnumT", bound=StrEnum)
 
 # Longer than the 5 s between two exports of an SDK, so that its pooled connection is still there.
 _KEEP_ALIVE_S = 75
@@ -132,14 +132,14 @@ async def _export(request: Request, signal: Signal, config: CollectorConfig, rec
 
 
 async def _body(request: Request, config: CollectorConfig, room: Reservation) -> bytes:
+    if int(request.headers.get("content-length", 0)) > config.max_body_bytes:  # h11 has seen that it is a number
+        raise _too_large(config)
     body = bytearray()
     try:
         async with asyncio.timeout(config.request_timeout_s):
             async for chunk in request.stream():
                 if len(body) + len(chunk) > config.max_body_bytes:
-                    raise RefusedError(
-                        Refusal.TOO_LARGE, f"a request may have {config.max_body_bytes} bytes; send smaller ones"
-                    )
+                    raise _too_large(config)
                 room.grow(len(chunk))
                 body += chunk
     except TimeoutError as error:
@@ -147,7 +147,11 @@ async def _body(request: Request, config: CollectorConfig, room: Reservation) ->
     return bytes(body)
 
 
-def _supported(kind: type[EnumT], value: str, *, header: str) -> EnumT:
+def _too_large(config: CollectorConfig) -> RefusedError:
+    return RefusedError(Refusal.TOO_LARGE, f"a request may have {config.max_body_bytes} bytes; send smaller ones")
+
+
+def _supported(kind: type[_EnumT], value: str, *, header: str) -> _EnumT:
     try:
         return kind(value.strip().lower())
     except ValueError as error:

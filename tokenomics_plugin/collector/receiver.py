@@ -30,8 +30,8 @@ from tokenomics_plugin.store import Payload, check_request, explain
 
 __all__ = ["Receiver", "Reservation"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ class Receiver:
         """
         if self._config.token is None:
             return
-        if not hmac.compare_digest(authorization or b"", f"Bearer {self._config.token}".encode()):
+        scheme, _, token = (authorization or b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._config.token.encode()):
             raise RefusedError(Refusal.UNAUTHENTICATED, "send the collector's token as `Authorization: Bearer TOKEN`")
 
     @contextmanager
@@ -128,7 +129,7 @@ class Receiver:
             _logger.error("cannot write the journal: %s", error)
             raise self._try_later(Refusal.UNAVAILABLE, "the collector cannot write to its disk") from error
 
-    async def _in_turn(self, is_quick: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _in_turn(self, is_quick: bool, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         if is_quick:
             return function(*args, **kwargs)
         loop = asyncio.get_running_loop()

@@ -29,8 +29,7 @@ class Owner(NamedTuple):
     def of_children(self, span: SpanRecord) -> Owner:
         """What the children of `span` inherit, when `span` itself is owned by `self`."""
         task_id, agent, tool = self
-        if span.task_id is not None:
-            task_id = span.task_id
+        task_id = span.task_id or task_id
         if span.operation == semconv.OPERATION_INVOKE_AGENT:
             agent = span.agent_name or agent
         elif span.operation == semconv.OPERATION_EXECUTE_TOOL:
@@ -50,7 +49,7 @@ def attribute(trace: Sequence[SpanRecord], *, judged_task: str | None = None) ->
     """
     by_id = {span.span_id: span for span in trace}
     inherited: dict[str, Owner] = {}
-    named = {span.task_id for span in trace if span.task_id is not None}
+    named = {span.task_id for span in trace if span.task_id}
     only_task = judged_task if not named else named.pop() if len(named) == 1 else None
     for span in trace:
         owner = _of_children(span, by_id, inherited)

@@ -8,7 +8,7 @@ from typing import Final
 
 from tokenomics_plugin.report.figure import Figure
 from tokenomics_plugin.report.summary import Summary
-from tokenomics_plugin.report.wording import count, percent, tasks, usd
+from tokenomics_plugin.report.wording import count, counted, percent, usd
 from tokenomics_plugin.statistics import ConfidenceSet, Range, SetShape
 
 __all__ = ["COST_PER_SUCCESS", "SUCCESS_RATE", "FigureKind", "FigureWords", "headline", "notes"]
@@ -68,7 +68,7 @@ NET_VALUE_PER_TASK: Final = FigureKind(
     title="Net value per task",
     meaning="What a task brought in, less what its model calls cost and the harm it did.",
     form=usd,
-    counts=lambda figure: f"{usd(figure.numerator)} over {tasks(figure.tasks)}",
+    counts=lambda figure: f"{usd(figure.numerator)} over {counted(figure.tasks, 'task')}",
 )
 COST_PER_SUCCESS: Final = FigureKind(
     title="Cost per success",
@@ -80,7 +80,7 @@ SUCCESS_RATE: Final = FigureKind(
     title="Success rate",
     meaning="Of the tasks that were judged, the share that succeeded.",
     form=percent,
-    counts=lambda figure: f"{count(int(figure.numerator))} of {tasks(figure.tasks)}",
+    counts=lambda figure: f"{count(int(figure.numerator))} of {counted(figure.tasks, 'task')}",
 )
 VALUE_PER_DOLLAR: Final = FigureKind(
     title="Value per dollar",
@@ -136,4 +136,4 @@ def _range(limits: Range, form: Callable[[float], str]) -> str:
 
 def _cohort(figure: Figure) -> str:
     grouped = "" if figure.clusters == figure.tasks else f" in {count(figure.clusters)} groups"
-    return grouped + (f"; {tasks(figure.left_out)} left out, a side is unknown" if figure.left_out else "")
+    return grouped + (f"; {counted(figure.left_out, 'task')} left out, a side is unknown" if figure.left_out else "")

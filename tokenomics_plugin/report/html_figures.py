@@ -20,10 +20,10 @@ from tokenomics_plugin.report.wording import (
     NAMELESS_TOOL,
     TOKEN_CLASS_NAMES,
     count,
+    counted,
     group_name,
     spend_cost,
     spend_tokens,
-    tasks,
     usd,
 )
 
@@ -61,10 +61,10 @@ def figure_data(summary: Summary) -> dict[str, Any]:
 
 
 def _outcomes(summary: Summary) -> list[_Row]:
-    counts = [(row.tasks, tasks(row.tasks)) for row in summary.statuses]
+    counts = [(row.tasks, counted(row.tasks, "task")) for row in summary.statuses]
     costs = [(float(row.spend.priced_cost_usd), spend_cost(row.spend)) for row in summary.statuses]
     rows = (
-        _whole("Tasks", tasks(summary.coverage.tasks), counts),
+        _whole("Tasks", counted(summary.coverage.tasks, "task"), counts),
         _whole("Cost", spend_cost(summary.total), costs),
     )
     return [row for row in rows if row is not None]
@@ -134,7 +134,7 @@ def _costs(groups: Sequence[GroupSummary], nameless: str) -> list[_Row]:
             "name": group_name(group, nameless=nameless),
             "value": spend_cost(group.spend),
             "cost": float(group.spend.priced_cost_usd),
-            "detail": f"{count(group.spend.calls)} calls, {spend_tokens(group.spend)} tokens",
+            "detail": f"{counted(group.spend.calls, 'call')}, {spend_tokens(group.spend)} tokens",
         }
         for group in groups[:_MAX_ROWS]
     ]

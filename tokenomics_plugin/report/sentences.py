@@ -6,7 +6,7 @@ from typing import Final
 
 from tokenomics_plugin.pricing import Unpriced
 from tokenomics_plugin.report.summary import AmountsByCurrency, Summary
-from tokenomics_plugin.report.wording import count, instant, percent, spend_cost, spend_tokens, tasks
+from tokenomics_plugin.report.wording import counted, instant, percent, spend_cost, spend_tokens
 
 __all__ = ["REASONS", "amounts_line", "coverage_lines", "harm_line", "opening_line", "period_line", "sources_line"]
 
@@ -30,8 +30,9 @@ def opening_line(summary: Summary) -> str:
     """What the report is about, in counts."""
     total = summary.total
     return (
-        f"{tasks(summary.coverage.tasks)}, {count(summary.traces)} traces, {count(total.spans)} spans, "
-        f"{count(total.errors)} errors, {count(total.calls)} model calls, {spend_tokens(total)} tokens, "
+        f"{counted(summary.coverage.tasks, 'task')}, {counted(summary.traces, 'trace')}, "
+        f"{counted(total.spans, 'span')}, {counted(total.errors, 'error')}, "
+        f"{counted(total.calls, 'model call')}, {spend_tokens(total)} tokens, "
         f"cost {spend_cost(total)}"
     )
 
@@ -51,7 +52,8 @@ def coverage_lines(summary: Summary) -> list[tuple[str, int, int]]:
 
 def amounts_line(amounts: AmountsByCurrency) -> str:
     """What tasks brought and broke, in one currency."""
-    return f"Judged in {amounts.currency}, on {tasks(amounts.tasks)}: value {amounts.value:,f}, harm {amounts.harm:,f}."
+    judged = counted(amounts.tasks, "task")
+    return f"Judged in {amounts.currency}, on {judged}: value {amounts.value:,f}, harm {amounts.harm:,f}."
 
 
 def harm_line(summary: Summary) -> str:

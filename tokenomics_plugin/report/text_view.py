@@ -69,7 +69,8 @@ def _headline(summary: Summary) -> Iterator[str]:
     rows = [(word.title, word.value or "withheld", word.interval, word.bounds)[:columns] for word in words]
     yield from aligned(header[:columns], rows, indent="")
     yield ""
-    yield from (f"{word.title:34} {word.basis}" for word in words)
+    for word in words:
+        yield from _wrapped(word.basis, indent=f"{word.title:35}")
     for note in notes(words):
         yield from _wrapped(note, indent="  ")
 
@@ -160,6 +161,6 @@ def _more(hidden: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, *, indent: str = "") -> Iterator[str]:
-    yield from textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent and indent + "  ", break_on_hyphens=False
-    )
+    """Lines of a paragraph, the first after `indent`, the others a little further in."""
+    hanging = " " * (len(indent) + 2) if indent else ""
+    yield from textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False)

@@ -21,12 +21,12 @@ __all__ = [
     "TOKEN_CLASS_NAMES",
     "UNKNOWN",
     "count",
+    "counted",
     "group_name",
     "instant",
     "percent",
     "spend_cost",
     "spend_tokens",
-    "tasks",
     "usd",
     "visible",
 ]
@@ -63,9 +63,9 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def tasks(number: int) -> str:
-    """A count of tasks."""
-    return "1 task" if number == 1 else f"{count(number)} tasks"
+def counted(number: int, noun: str) -> str:
+    """A count of something whose plural ends in s."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
 def percent(share: float) -> str:

@@ -11,7 +11,7 @@ the choices. No normal approximation below a few hundred tasks: Bowyer et al., a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from math import fsum, sqrt
 
 from tokenomics_plugin.statistics.bounds import Range
 from tokenomics_plugin.statistics.quantiles import normal_quantile, t_quantile
@@ -85,7 +85,7 @@ def _effective_size(counts: Sequence[tuple[int, int]], share: float, confidence:
     if share in (0, 1) or len(counts) == 1:
         return least
     degrees_of_freedom = len(counts) - 1
-    variance = sum((successes - share * size) ** 2 for successes, size in counts) / trials**2
+    variance = fsum((successes - share * size) ** 2 for successes, size in counts) / trials**2
     variance *= len(counts) / degrees_of_freedom
     penalty = (normal_quantile(confidence) / t_quantile(confidence, degrees_of_freedom=degrees_of_freedom)) ** 2
     if variance == 0:

@@ -174,8 +174,10 @@ MIGRATIONS: Final[Mapping[int, str]] = {}
 
 def create(connection: Any) -> None:
     """Make the tables in an empty database."""
+    connection.execute("BEGIN")
     connection.execute(SCHEMA)
     connection.execute("INSERT INTO tokenomics_schema VALUES (?)", [SCHEMA_VERSION])
+    connection.execute("COMMIT")
 
 
 def bring_up_to_date(

@@ -173,10 +173,8 @@ class TraceStore:
         if not len(batch):
             return 0
         self._connection.register("incoming", batch.table())
-        try:
-            [(inserted,)] = self._connection.execute(_insertion(table)).fetchall()
-        finally:
-            self._connection.unregister("incoming")
+        [(inserted,)] = self._connection.execute(_insertion(table)).fetchall()
+        self._connection.unregister("incoming")  # not after an error: DuckDB takes nothing but ROLLBACK then
         return int(inserted)
 
 

@@ -132,11 +132,18 @@ def test_a_large_malformed_body_is_malformed(tail: bytes) -> None:
     assert refused.value.refusal is Refusal.MALFORMED
 
 
-# A lone surrogate is legal in JSON, and not in UTF-8: protobuf raises SystemError at one in a key.
+# A lone surrogate is legal in JSON and not in UTF-8; 1e999 is a number, and infinite in Python.
 @pytest.mark.parametrize(
-    "body", [b'{"\\ud800": 1}', b'{"resourceSpans": [{"schemaUrl": "\\ud800"}]}'], ids=["key", "value"]
+    "body",
+    [
+        b'{"\\ud800": 1}',
+        b'{"resourceSpans": [{"schemaUrl": "\\ud800"}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"kind": 1e999}]}]}]}',
+        b'{"resourceSpans": ' + b"[" * 5_000,
+    ],
+    ids=["surrogate in a key", "surrogate in a value", "infinite integer", "deep nesting"],
 )
-def test_text_that_is_no_unicode_is_malformed(body: bytes) -> None:
+def test_json_that_protobuf_chokes_on_is_malformed(body: bytes) -> None:
     with pytest.raises(RefusedError) as refused:
         decode(body, Signal.TRACES, MediaType.JSON, max_nodes=10)
     assert refused.value.refusal is Refusal.MALFORMED

@@ -46,9 +46,9 @@ def test_kill_9_while_loading_neither_loses_nor_doubles(
     spawn: Spawn, post: Post, make_request: MakeRequest, stored_numbers: StoredNumbers
 ) -> None:
     acknowledged = []
-    for life in range(4):
+    for life in range(2):
         collector = spawn(load_interval_s=0.001)
-        killer = threading.Timer(0.3 + 0.2 * life, collector.process.kill)
+        killer = threading.Timer(0.5 + 0.5 * life, collector.process.kill)
         killer.start()
         for number in range(1 + 1_000 * life, 1_000 * (life + 1)):
             try:

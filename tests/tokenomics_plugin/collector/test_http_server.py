@@ -25,6 +25,7 @@ def test_protobuf_is_stored_and_answered_in_protobuf(
     start: Start, post: Post, make_request: MakeRequest, running: ExitStack, stored_numbers: StoredNumbers
 ) -> None:
     addresses = start()
+    encodings: list[tuple[str, Callable[[bytes], bytes]]]
     encodings = [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress), ("GZip", gzip.compress)]
     for number, (encoding, compress) in enumerate(encodings, start=1):
         body = compress(make_request(number).SerializeToString())
@@ -166,9 +167,10 @@ def test_without_the_token_nothing_is_accepted(
     assert (status, answer_headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_with_the_token_it_is_accepted(guarded: Addresses, post: Post, make_request: MakeRequest) -> None:
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+def test_with_the_token_it_is_accepted(guarded: Addresses, post: Post, make_request: MakeRequest, scheme: str) -> None:
     body = make_request(1).SerializeToString()
-    assert post(guarded, body, headers={"Authorization": "Bearer secret"})[0] == 200
+    assert post(guarded, body, headers={"Authorization": f"{scheme} secret"})[0] == 200
 
 
 def test_a_refusal_is_logged_without_content(small: Addresses, post: Post, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ SECOND = 10**9
 HOSTILE = "</script><script>alert(1)</script>"
 HOSTILE_NAMES = (
     HOSTILE,
-    "\" onmouseover=\"alert(2)\" '><img src=x onerror=alert(3)>",
+    '" onmouseover="alert(2)" \'><img src=x onerror=alert(3)>',
     "<!--<script>&lt;b&gt;&amp;$data ${data} %{customdata}",
     "nul\x00 escape\x1b[2J bell\x07",
     "\u2028line\u2029paragraph\nnewline",
@@ -76,11 +76,11 @@ class Trace:
         self.spans.append(made)
         return made
 
-    def agent(self, name: str | None = "planner", parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
-        return self.span(parent, operation=semconv.OPERATION_INVOKE_AGENT, agent_name=name, **fields)
+    def agent(self, agent_name: str | None = "planner", parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
+        return self.span(parent, operation=semconv.OPERATION_INVOKE_AGENT, agent_name=agent_name, **fields)
 
-    def tool(self, name: str = "search", parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
-        return self.span(parent, operation=semconv.OPERATION_EXECUTE_TOOL, tool_name=name, **fields)
+    def tool(self, tool_name: str = "search", parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
+        return self.span(parent, operation=semconv.OPERATION_EXECUTE_TOOL, tool_name=tool_name, **fields)
 
     def chat(
         self, parent: SpanRecord | None = None, *, tokens: tuple[int, int] | None = (1000, 100), **fields: Any
@@ -98,7 +98,7 @@ class Trace:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def prices() -> PriceBook:
     """One dollar a million input tokens, ten a million of output; the call of `Trace.chat` costs $0.002."""
     return PriceBook(
@@ -209,3 +209,27 @@ def assert_golden(tmp_path: Path) -> Callable[[str, str], None]:
         assert actual == expected, f"{tmp_path / name} is not {golden}; if it is right, set {REWRITE}=1"
 
     return compare
+
+
+@pytest.fixture
+def trace() -> Trace:
+    """An empty trace to fill."""
+    return Trace(1)
+
+
+@pytest.fixture
+def new_trace() -> type[Trace]:
+    """Makes empty traces, by number."""
+    return Trace
+
+
+@pytest.fixture
+def judge() -> Callable[..., Outcome]:
+    """Makes outcomes: task id, status, fields."""
+    return outcome
+
+
+@pytest.fixture(scope="session")
+def reader() -> Callable[..., ListReader]:
+    """Makes stores of lists."""
+    return lambda spans=(), outcomes=(): ListReader(spans_=spans, outcomes_=outcomes)

@@ -59,9 +59,7 @@ class Otlp:
     def traces(*spans: Span, resource: Mapping[str, Any] | None = None) -> Payload:
         of_scope = ScopeSpans(scope=InstrumentationScope(name="test", version="1"), spans=spans)
         of_resource = ResourceSpans(resource=Otlp.resource(resource), scope_spans=[of_scope])
-        return Payload(
-            Signal.TRACES, ExportTraceServiceRequest(resource_spans=[of_resource]).SerializeToString()
-        )
+        return Payload(Signal.TRACES, ExportTraceServiceRequest(resource_spans=[of_resource]).SerializeToString())
 
     @staticmethod
     def log(*, attributes: Mapping[str, Any] | None = None, **fields: Any) -> LogRecord:
@@ -74,12 +72,8 @@ class Otlp:
 
     @staticmethod
     def metrics(*metrics: Metric, resource: Mapping[str, Any] | None = None) -> Payload:
-        of_resource = ResourceMetrics(
-            resource=Otlp.resource(resource), scope_metrics=[ScopeMetrics(metrics=metrics)]
-        )
-        return Payload(
-            Signal.METRICS, ExportMetricsServiceRequest(resource_metrics=[of_resource]).SerializeToString()
-        )
+        of_resource = ResourceMetrics(resource=Otlp.resource(resource), scope_metrics=[ScopeMetrics(metrics=metrics)])
+        return Payload(Signal.METRICS, ExportMetricsServiceRequest(resource_metrics=[of_resource]).SerializeToString())
 
     @staticmethod
     def resource(attributes: Mapping[str, Any] | None) -> Resource:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from tokenomics_local_llm.text import Detokenizer, StopSequences
+
+PIECES = st.lists(st.text("abc", max_size=4))
+STOPS = st.lists(st.text("abc", min_size=1, max_size=3), max_size=3)
+
+
+@given(text=st.text())
+def test_text_comes_out_whole_when_tokens_come_one_by_one(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    detokenizer = Detokenizer(tokenizer.decode)
+
+    pieces = [detokenizer.push([token]) for token in tokenizer.encode(text)]
+
+    assert "".join(pieces) + detokenizer.flush() == text
+
+
+@given(text=st.text(st.characters(min_codepoint=0x80, exclude_characters="\ufffd", exclude_categories=["Cs"])))
+def test_no_piece_ends_inside_a_character(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    detokenizer = Detokenizer(tokenizer.decode)
+
+    assert not any("\ufffd" in detokenizer.push([token]) for token in tokenizer.encode(text))
+
+
+@given(tokens=st.lists(st.integers(2, 300)))
+def test_bytes_that_are_no_character_lose_nothing_else(tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> None:
+    detokenizer = Detokenizer(tokenizer.decode)
+
+    text = "".join(detokenizer.push([token]) for token in tokens) + detokenizer.flush()
+
+    # How many U+FFFD stand for a run of broken bytes depends on where it is cut.
+    assert re.sub("\ufffd+", "", text) == re.sub("\ufffd+", "", tokenizer.decode(tokens))
+
+
+def test_broken_bytes_are_not_waited_on_for_ever(tokenizer: PreTrainedTokenizerFast) -> None:
+    detokenizer = Detokenizer(tokenizer.decode)
+    first_of_two_bytes = tokenizer.encode("é")[:1]
+
+    assert any(detokenizer.push(first_of_two_bytes) for _ in range(4))
+
+
+@given(pieces=PIECES, stop=STOPS)
+def test_text_ends_before_the_stop_sequence_that_is_complete_first(pieces: list[str], stop: list[str]) -> None:
+    text = "".join(pieces)
+    ends = [(text.find(s) + len(s), text.find(s)) for s in stop if s in text]
+    stops = StopSequences(stop)
+
+    out = "".join(stops.push(piece) for piece in pieces) + stops.flush()
+
+    assert out == (text[: min(ends)[1]] if ends else text)
+    assert stops.reached == bool(ends)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "out"),
+    [(["one ST", "OP two"], "one "), (["one S", "T two"], "one ST two"), (["STOP"], ""), (["one ST"], "one ST")],
+    ids=["across-pieces", "false-start", "at-once", "unfinished"],
+)
+def test_stop_sequence_is_seen_wherever_pieces_meet(pieces: list[str], out: str) -> None:
+    stops = StopSequences(["STOP"])
+
+    assert "".join(stops.push(piece) for piece in pieces) + stops.flush() == out
+
+
+@given(pieces=PIECES)
+def test_without_stop_sequences_nothing_is_held_back(pieces: list[str]) -> None:
+    stops = StopSequences([])
+
+    assert [stops.push(piece) for piece in pieces] == pieces
