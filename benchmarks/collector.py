@@ -761,8 +761,20 @@ def make_checks(figures: dict[str, Any], options: argparse.Namespace) -> list[di
 
 
 def print_table(figures: dict[str, Any]) -> None:
+    for name, value in rows(figures):
+        print(f"{name:44} {value:>16,.1f}" if isinstance(value, float) else f"{name:44} {value:>16}")
+
+
+def rows(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Figures one a line, nested ones under their path."""
     for name, value in figures.items():
-        print(f"{name:32} {value}")
+        match value:
+            case dict():
+                yield from rows(value, f"{prefix}{name} ")
+            case list():
+                yield from rows({str(number): item for number, item in enumerate(value, start=1)}, f"{prefix}{name} ")
+            case _:
+                yield f"{prefix}{name}", "-" if value is None else value
 
 
 def environment() -> dict[str, Any]:

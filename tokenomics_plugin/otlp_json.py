@@ -26,6 +26,17 @@ from tokenomics_plugin.errors import MalformedOtlpError
 
 __all__ = ["Signal", "parse_json", "parse_line", "parse_protobuf", "to_json"]
 
+# What the JSON reader of protobuf lets through besides its own error: lone surrogates raise SystemError,
+# numbers beyond a double OverflowError, values of a wrong type the rest.
+_LEAKS_OF_PROTOBUF = (
+    json_format.ParseError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    SystemError,
+)
 _ID_BYTES = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
 
 
@@ -116,7 +127,7 @@ def _from_document(document: Any, signal: Signal) -> Message:
         raise MalformedOtlpError(f"expected an object with {signal.json_key}, got {type(document).__name__}")
     try:
         json_format.ParseDict(_with_ids(document, _hex_to_base64), request, ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except _LEAKS_OF_PROTOBUF as error:
         raise MalformedOtlpError(f"not a {request.DESCRIPTOR.full_name}: {error}") from error
     return request
 

@@ -142,5 +142,5 @@ NODE_STEP: Final = "tokenomics.node.step"
 OPERATION_RECORD_OUTCOME: Final = "record_outcome"
 OPERATION_RUN_NODE: Final = "run_node"
 
-# Phoenix shows a span's kind from this attribute of OpenInference; only the outcome's carrier bears it.
+# Phoenix and MLflow show a span's kind from this attribute of OpenInference where they know no operation for it.
 OPENINFERENCE_SPAN_KIND: Final = "openinference.span.kind"

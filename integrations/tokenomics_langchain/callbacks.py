@@ -58,6 +58,8 @@ _CONTENT_ON_SPANS: Final = frozenset({"span_only", "span_and_event", "true"})
 # An interrupt, a hand-off or a drained graph is how LangGraph moves control; a closed stream is the caller's choice.
 _CONTROL_FLOW: Final = (GraphBubbleUp, GeneratorExit)
 _GRAPHS: Final = (ChainKind.WORKFLOW, ChainKind.AGENT)
+# Backends tell the kind of other spans by their operation, but know no such operations.
+_SHOWN_AS_CHAIN: Final = (semconv.OPENINFERENCE_SPAN_KIND, "CHAIN")
 _Callback = TypeVar("_Callback", bound=Callable[..., None])
 
 
@@ -265,7 +267,9 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     def _show_workflow(self, run: Run) -> None:
         operation, name = semconv.OPERATION_INVOKE_WORKFLOW, workflow_name(run)
-        attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name))
+        attributes = known(
+            (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name), _SHOWN_AS_CHAIN
+        )
         self._runs.show(run, _span_name(operation, name), attributes)
 
     def _show_agent(self, run: Run) -> None:
@@ -275,7 +279,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def _show_node(self, run: Run) -> None:
         operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
         attributes = known(
-            (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.NODE_NAME, run.name), (semconv.NODE_STEP, step)
+            (semconv.GEN_AI_OPERATION_NAME, operation),
+            (semconv.NODE_NAME, run.name),
+            (semconv.NODE_STEP, step),
+            _SHOWN_AS_CHAIN,
         )
         self._runs.show(run, _span_name(operation, run.name), attributes)
 

@@ -21,9 +21,10 @@ try:
     from tokenomics_local_llm.model import LocalModel, load_model
     from tokenomics_local_llm.prompt import render_prompt
 except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] not in {"torch", "transformers", "tokenizers", "llguidance"}:
+    package = (error.name or "").partition(".")[0]
+    if package not in {"torch", "transformers", "tokenizers", "llguidance"}:
         raise
-    raise MissingExtraError(error.name) from error
+    raise MissingExtraError(package) from error
 
 __all__ = [
     "GenerationOptions",

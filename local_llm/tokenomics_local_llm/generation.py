@@ -8,7 +8,7 @@ can take its place.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -87,7 +87,7 @@ def generate(
 
 def stream(
     model: LocalModel, prompt: str, options: GenerationOptions, *, cache_factory: CacheFactory = _dynamic_cache
-) -> Iterator[TextDelta]:
+) -> Generator[TextDelta]:
     """The text as it is generated, a delta a step; closing the iterator ends the work.
 
     Args:
@@ -148,7 +148,7 @@ def _choose(logits: Tensor, sampler: Sampler, constraint: Constraint | None) -> 
 
 def _deltas(
     model: LocalModel, runs: Iterator[_Run], budget: int, prompt_tokens: int, stops: StopSequences
-) -> Iterator[TextDelta]:
+) -> Generator[TextDelta]:
     detokenizer = Detokenizer(model.decode)
     count = 0
     reason: FinishReason | None = None

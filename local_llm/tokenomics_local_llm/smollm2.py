@@ -8,6 +8,7 @@ against 5 s on one busy core) and in newer releases of transformers may keep the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from tokenomics_local_llm.errors import MissingExtraError, ModelLoadError
 
@@ -52,8 +54,20 @@ def load_smollm2(dtype: torch.dtype) -> tuple[LlamaForCausalLM, PreTrainedTokeni
     reader = _open(_gguf_path())
     config = _config(reader)
     weights = dict(_weights(reader, dtype))
-    model = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
+    with _no_progress_bar():  # this step takes a tenth of a second
+        model = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
     return model, _tokenizer(reader)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _gguf_path() -> Path:

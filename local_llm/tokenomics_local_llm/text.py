@@ -12,7 +12,8 @@ from typing import Final
 __all__ = ["Detokenizer", "StopSequences"]
 
 _UNFINISHED: Final = "\ufffd"
-_LONGEST_CHARACTER: Final = 4  # bytes in UTF-8, so at most as many tokens of a byte-level vocabulary
+# An unfinished character lacks at least its last byte; some tokenizers show each byte of it as U+FFFD, some all as one.
+_LONGEST_UNFINISHED: Final = 3
 
 
 class Detokenizer:
@@ -21,29 +22,29 @@ class Detokenizer:
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
         self._tokens: list[int] = []
-        self._known = 0
-        """How many of `_tokens` are out as text; they stay as context, because tokenizers that strip a leading
-        space decode a token differently at the start of a text."""
+        """The tokens since the last whole character but one, because tokenizers that strip a leading space decode a
+        token differently at the start of a text."""
+        self._given = 0
+        """How many characters of their text are out."""
 
     def push(self, tokens: Sequence[int]) -> str:
         """The text that these tokens complete."""
         self._tokens.extend(tokens)
-        text = self._new_text()
-        if text.endswith(_UNFINISHED) and len(self._tokens) - self._known < _LONGEST_CHARACTER:
-            return ""
-        return self._give(text)
+        text = self._decode(self._tokens)
+        unfinished = min(len(text) - len(text.rstrip(_UNFINISHED)), _LONGEST_UNFINISHED)
+        piece = self._give(text[: len(text) - unfinished])
+        if not unfinished:
+            self._tokens = list(tokens)
+            self._given = len(self._decode(self._tokens))
+        return piece
 
     def flush(self) -> str:
         """What is left at the end; bytes that never became a character read U+FFFD."""
-        return self._give(self._new_text())
-
-    def _new_text(self) -> str:
-        return self._decode(self._tokens)[len(self._decode(self._tokens[: self._known])) :]
+        return self._give(self._decode(self._tokens))
 
     def _give(self, text: str) -> str:
-        self._tokens = self._tokens[self._known :]
-        self._known = len(self._tokens)
-        return text
+        piece, self._given = text[self._given :], max(self._given, len(text))
+        return piece
 
 
 class StopSequences:

@@ -127,7 +127,7 @@ def test_the_spans_of_an_agent_are_golden(
         "gen_ai.usage.reasoning.output_tokens": "int",
     }
     shared = {"gen_ai.agent.name": "str", "gen_ai.conversation.id": "str", "gen_ai.operation.name": "str"}
-    run_node = shared | {"tokenomics.node.name": "str", "tokenomics.node.step": "int"}
+    run_node = shared | {"openinference.span.kind": "str", "tokenomics.node.name": "str", "tokenomics.node.step": "int"}
     execute_tool = shared | {
         "gen_ai.tool.call.id": "str",
         "gen_ai.tool.description": "str",

@@ -15,12 +15,13 @@ from tokenomics_local_llm import (
     UnsupportedSchemaError,
     generate,
     grammar,
-    load_model,
+    render_prompt,
 )
 
+ANYTHING = 1000.0  # a temperature at which every token that is allowed is about equally probable
 NODE = {
     "type": "object",
-    "properties": {"value": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}},
+    "properties": {"value": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/definitions/Node"}, {"type": "null"}]}},
     "required": ["value", "next"],
 }
 PROPERTIES: dict[str, dict[str, Any]] = {
@@ -31,7 +32,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     "strings": {"name": {"type": "string", "maxLength": 8}, "code": {"type": "string", "pattern": "^[a-f]{2}[0-9]+$"}},
     "nested": {"point": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}},
     "arrays": {"xs": {"type": "array", "items": {"enum": [1, 2]}, "minItems": 1, "maxItems": 3}},
-    "recursive": {"list": {"$ref": "#/$defs/Node"}},
+    "recursive": {"list": {"$ref": "#/definitions/Node"}},
     "none": {},
 }
 
@@ -42,9 +43,15 @@ def a_tool(name: str = "act", properties: dict[str, Any] | None = None, **more: 
     return {"type": "function", "function": {"name": name, "description": "Acts.", "parameters": parameters}}
 
 
-def forced(model: LocalModel, *tools: dict[str, Any], seed: int = 0, parallel: bool = False) -> list[str | ToolCall]:
+def forced(
+    model: LocalModel, *tools: dict[str, Any], seed: int = 0, parallel: bool = False, temperature: float = 1.5
+) -> list[str | ToolCall]:
     options = GenerationOptions(
-        grammar=grammar(tools, parallel=parallel), temperature=1.5, seed=seed, max_tokens=2000, stop=('"', "a", "}")
+        grammar=grammar(tools, parallel=parallel),
+        temperature=temperature,
+        seed=seed,
+        max_tokens=2000,
+        stop=('"', "a", "}"),  # must not cut what is forced
     )
     delta = generate(model, "prompt", options)
     assert delta.finish_reason == "stop"
@@ -57,7 +64,7 @@ def forced(model: LocalModel, *tools: dict[str, Any], seed: int = 0, parallel: b
 def test_forced_call_is_valid_whatever_the_weights(
     make_model: Callable[..., LocalModel], properties: dict[str, Any], seed: int
 ) -> None:
-    tool = a_tool(properties=properties, **{"$defs": {"Node": NODE}})
+    tool = a_tool(properties=properties, definitions={"Node": NODE})
 
     (call,) = forced(make_model(seed=seed), tool, seed=seed)
 
@@ -85,9 +92,9 @@ def test_schema_that_lets_other_properties_in_keeps_doing_so(tiny: LocalModel) -
 def test_any_of_several_tools_may_be_called(tiny: LocalModel) -> None:
     tools = [a_tool("add"), a_tool("addendum"), a_tool("größe"), a_tool('qu"ote')]
 
-    names = {part.name for seed in range(40) for part in forced(tiny, *tools, seed=seed) if isinstance(part, ToolCall)}
+    calls = [part for seed in range(40) for part in forced(tiny, *tools, seed=seed, temperature=ANYTHING)]
 
-    assert names == {"add", "addendum", "größe", 'qu"ote'}
+    assert {call.name for call in calls if isinstance(call, ToolCall)} == {"add", "addendum", "größe", 'qu"ote'}
 
 
 def test_only_parallel_calls_may_be_more_than_one(tiny: LocalModel) -> None:
@@ -120,20 +127,17 @@ def test_answer_follows_its_schema(tiny: LocalModel) -> None:
 
 
 def test_answer_may_be_a_call_instead_where_there_are_tools(tiny: LocalModel) -> None:
-    options = [
-        GenerationOptions(grammar=grammar([a_tool()], answer={"type": "integer"}), temperature=1.5, seed=seed)
-        for seed in range(20)
-    ]
+    call_or_number = grammar([a_tool()], answer={"type": "integer"})
+    options = [GenerationOptions(grammar=call_or_number, temperature=ANYTHING, seed=seed) for seed in range(40)]
 
-    texts = {generate(tiny, "prompt", option).text[:10] for option in options}
+    texts = [generate(tiny, "prompt", option).text for option in options]
 
-    assert "<tool_call" in texts
-    assert len(texts) > 1
+    assert {text.startswith("<tool_call>") for text in texts} == {True, False}
 
 
 def test_real_model_calls_with_what_it_was_asked(smollm2: LocalModel) -> None:
     tool = a_tool("add", {"a": {"type": "integer"}, "b": {"type": "integer"}})
-    prompt = f"<|im_start|>user\nTool: {json.dumps(tool)}\nWhat is 17 + 25?<|im_end|>\n<|im_start|>assistant\n"
+    prompt = render_prompt(smollm2, [{"role": "user", "content": "What is 17 + 25?"}], [tool])
 
     delta = generate(smollm2, prompt, GenerationOptions(grammar=grammar([tool])))
 
@@ -161,7 +165,3 @@ def test_schema_that_cannot_be_enforced_is_refused(tiny: LocalModel, schema: dic
 def test_grammar_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a tool to call or the schema of an answer"):
         grammar()
-
-
-def test_same_model_is_loaded_once() -> None:
-    assert load_model() is load_model("SmolLM2-135M-Instruct", device="cpu")

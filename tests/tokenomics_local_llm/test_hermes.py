@@ -78,7 +78,7 @@ def test_closing_tag_inside_a_string_does_not_end_the_call() -> None:
 
 
 def test_several_calls_in_one_list_are_several_calls() -> None:
-    calls = [{"name": name, "arguments": {}} for name in ("f", "g")]
+    calls: list[dict[str, Any]] = [{"name": name, "arguments": {}} for name in ("f", "g")]
 
     parts = parse(f"<tool_call>{json.dumps(calls)}</tool_call>")
 

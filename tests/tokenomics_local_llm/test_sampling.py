@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +17,12 @@ def test_temperature_zero_takes_the_most_probable_token(logits: torch.Tensor) ->
     assert logits[Sampler(temperature=0)(logits)] == logits.max()
 
 
-@given(logits=LOGITS, temperature=st.floats(0, exclude_max=True, max_value=float('inf')), top_p=st.floats(0.01, 1), data=st.data())
+@given(
+    logits=LOGITS,
+    temperature=st.floats(0, exclude_max=True, max_value=float("inf")),
+    top_p=st.floats(0.01, 1),
+    data=st.data(),
+)
 def test_forbidden_token_is_never_drawn(
     logits: torch.Tensor, temperature: float, top_p: float, data: st.DataObject
 ) -> None:
@@ -63,6 +70,6 @@ def test_nucleus_is_the_smallest_set_that_reaches_its_probability() -> None:
     ],
     ids=str,
 )
-def test_impossible_settings_are_refused(arguments: dict[str, float], rule: str) -> None:
+def test_impossible_settings_are_refused(arguments: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         Sampler(**arguments)

@@ -5,43 +5,55 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
 
+from tokenomics_local_llm import LocalModel
 from tokenomics_local_llm.text import Detokenizer, StopSequences
 
 PIECES = st.lists(st.text("abc", max_size=4))
 STOPS = st.lists(st.text("abc", min_size=1, max_size=3), max_size=3)
 
 
-@given(text=st.text())
-def test_text_comes_out_whole_when_tokens_come_one_by_one(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    detokenizer = Detokenizer(tokenizer.decode)
+@given(text=st.text(), run=st.integers(1, 5))
+def test_text_comes_out_whole_however_its_tokens_come(tiny: LocalModel, text: str, run: int) -> None:
+    detokenizer = Detokenizer(tiny.decode)
+    tokens = tiny.encode(text)
 
-    pieces = [detokenizer.push([token]) for token in tokenizer.encode(text)]
+    pieces = [detokenizer.push(tokens[start : start + run]) for start in range(0, len(tokens), run)]
 
     assert "".join(pieces) + detokenizer.flush() == text
 
 
-@given(text=st.text(st.characters(min_codepoint=0x80, exclude_characters="\ufffd", exclude_categories=["Cs"])))
-def test_no_piece_ends_inside_a_character(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    detokenizer = Detokenizer(tokenizer.decode)
+@given(text=st.text(st.characters(exclude_characters="\ufffd", exclude_categories=["Cs"])), run=st.integers(1, 5))
+def test_no_piece_ends_inside_a_character(tiny: LocalModel, text: str, run: int) -> None:
+    detokenizer = Detokenizer(tiny.decode)
+    tokens = tiny.encode(text)
 
-    assert not any("\ufffd" in detokenizer.push([token]) for token in tokenizer.encode(text))
+    pieces = [detokenizer.push(tokens[start : start + run]) for start in range(0, len(tokens), run)]
+
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_characters_come_as_soon_as_they_are_whole() -> None:
+    detokenizer = Detokenizer(lambda tokens: bytes(tokens).decode(errors="replace"))
+
+    pieces = [detokenizer.push([byte]) for byte in "aé😀".encode()]
+
+    assert pieces == ["a", "", "é", "", "", "", "😀"]
 
 
 @given(tokens=st.lists(st.integers(2, 300)))
-def test_bytes_that_are_no_character_lose_nothing_else(tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> None:
-    detokenizer = Detokenizer(tokenizer.decode)
+def test_bytes_that_are_no_character_lose_nothing_else(tiny: LocalModel, tokens: list[int]) -> None:
+    detokenizer = Detokenizer(tiny.decode)
 
     text = "".join(detokenizer.push([token]) for token in tokens) + detokenizer.flush()
 
     # How many U+FFFD stand for a run of broken bytes depends on where it is cut.
-    assert re.sub("\ufffd+", "", text) == re.sub("\ufffd+", "", tokenizer.decode(tokens))
+    assert re.sub("\ufffd+", "", text) == re.sub("\ufffd+", "", tiny.decode(tokens))
 
 
-def test_broken_bytes_are_not_waited_on_for_ever(tokenizer: PreTrainedTokenizerFast) -> None:
-    detokenizer = Detokenizer(tokenizer.decode)
-    first_of_two_bytes = tokenizer.encode("é")[:1]
+def test_broken_bytes_are_not_waited_on_for_ever(tiny: LocalModel) -> None:
+    detokenizer = Detokenizer(tiny.decode)
+    first_of_two_bytes = tiny.encode("é")[:1]
 
     assert any(detokenizer.push(first_of_two_bytes) for _ in range(4))
 

@@ -75,10 +75,12 @@ def test_unknown_fields_are_ignored() -> None:
         '{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "-1"}]}]}]}',
         '{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": 1e400}]}]}]}',
         '{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\\ud800"}]}]}]}',
+        '{"resourceSpans": [{"\\ud800": 1}]}',
+        '{"resourceSpans": [{"scopeSpans": [{"spans": [{"kind": 1e999}]}]}]}',
         "[" * 100_000,
         '{"resourceSpans":' + '[{"a":' * 5000 + "1" + "}]" * 5000 + "}",
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_a_line_that_is_not_a_request_says_so(line: str) -> None:
     with pytest.raises(MalformedOtlpError):

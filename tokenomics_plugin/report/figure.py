@@ -237,7 +237,10 @@ class _Cohort:
         self._judged, self._lowest, self._highest = _Sums(), _Sums(), _Sums()
         self.tasks = self.left_out = self.missing = self._successes = 0
         for task in tasks:
-            self._take_judged(task) if task.status.is_final else self._take_missing(task)
+            if task.status.is_final:
+                self._take_judged(task)
+            else:
+                self._take_missing(task)
         self.numerator, self.denominator = self._judged.total()
         self.totals = self._judged.totals()
 

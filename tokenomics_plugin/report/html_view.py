@@ -48,6 +48,8 @@ from tokenomics_plugin.report.wording import (
 __all__ = ["render_html"]
 
 _MAX_ROWS: Final = 25
+_WORDY: Final = frozenset({"Made of", "Why"})
+"""Columns of sentences: to the left, and wrapped."""
 _GROUP_HEADER: Final = ("", "Spans", "Errors", "Calls", "Tokens", "Cost", "Tasks", "Success rate", "Cost per success")
 _TASK_HEADER: Final = ("", "Outcome", "Traces", "Spans", "Errors", "Calls", "Tokens", "Cost", "Value")
 
@@ -123,8 +125,9 @@ def _card(words: FigureWords, *, kind: str = "card") -> str:
 def _coverage_card(summary: Summary) -> str:
     coverage = summary.coverage
     share = coverage.judged / coverage.tasks if coverage.tasks else 0
+    shown = percent(share) if coverage.tasks else "-"
     return (
-        f'<article class="card">\n<h2>Coverage</h2>\n<div class="value">{percent(share)}</div>\n'
+        f'<article class="card">\n<h2>Coverage</h2>\n<div class="value">{shown}</div>\n'
         f'<div class="meter"><span style="width: {share:.1%}"></span></div>\n'
         f"<p>{count(coverage.judged)} of {count(coverage.tasks)} tasks are judged; "
         f"{count(summary.total.priced_calls)} of {count(summary.total.calls)} model calls have a known cost.</p>\n"
@@ -166,14 +169,14 @@ def _coverage(summary: Summary) -> str:
         [_text(what), f"{count(known)} of {count(everything)}", percent(known / everything) if everything else ""]
         for what, known, everything in coverage_lines(summary)
     ]
-    return _table("", ("", "Known", "Share"), rows, kind="table narrow")
+    return _table("", ("", "Known", "Share"), rows, box="table narrow")
 
 
 def _unpriced(summary: Summary) -> str:
     if not summary.unpriced:
         return ""
     rows = [
-        [_name(group_name(row, nameless=NAMELESS_MODEL)), count(row.calls), REASONS[row.reason]]
+        [_name(group_name(row, nameless=NAMELESS_MODEL)), count(row.calls), _text(REASONS[row.reason])]
         for row in summary.unpriced[:_MAX_ROWS]
     ]
     return _table("Calls without a cost", ("", "Calls", "Why"), rows, hidden=len(summary.unpriced) - len(rows))
@@ -194,11 +197,11 @@ def _tables(words: Sequence[FigureWords], summary: Summary) -> str:
 def _figures_table(words: Iterable[FigureWords]) -> str:
     rows = [
         [
-            f"{word.title}<small>{_text(word.meaning)}</small>",
-            word.value or "-",
-            word.interval,
-            word.bounds,
-            word.basis if word.value else f"{word.basis}<small>{_text(word.note)}</small>",
+            f"{_text(word.title)}<small>{_text(word.meaning)}</small>",
+            _text(word.value or "-"),
+            _text(word.interval),
+            _text(word.bounds),
+            _text(word.basis) + ("" if word.value else f"<small>{_text(word.note)}</small>"),
         ]
         for word in words
     ]
@@ -238,7 +241,7 @@ def _tasks_table(all_tasks: Sequence[TaskSummary]) -> str:
             count(task.spend.calls),
             spend_tokens(task.spend),
             spend_cost(task.spend),
-            "" if task.value is None else f"{task.value:,f} {task.currency}",
+            "" if task.value is None else _text(f"{task.value:,f} {task.currency}"),
         ]
         for task in all_tasks[:_MAX_ROWS]
     ]
@@ -249,16 +252,20 @@ def _status(status: TaskStatus) -> str:
     return f'<span class="status {status}">{status}</span>'
 
 
+def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
+    rest = "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds[1:], cells[1:], strict=True))
+    return f'<tr><th scope="row">{cells[0]}</th>{rest}</tr>'
+
+
 def _table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, hidden: int = 0, kind: str = "table"
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, hidden: int = 0, box: str = "table"
 ) -> str:
     """A table of cells that are HTML already; the first of each row is its name."""
     title = f"<caption>{caption}</caption>" if caption else ""
-    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
-    body = "\n".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
-    )
+    kinds = [' class="words"' if name in _WORDY else "" for name in header]
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, header, strict=True))
+    body = "\n".join(_row(row, kinds) for row in rows)
     more = f'<p class="more">and {count(hidden)} more</p>' if hidden else ""
     return (
-        f'<div class="{kind}"><table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>{more}</div>'
+        f'<div class="{box}"><table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>{more}</div>'
     )

@@ -131,14 +131,15 @@ class TraceStore:
 
         Ones that cannot be read are left out, and a warning says how many and why.
         """
-        malformed = 0
+        malformed, problem = 0, ValueError()
         for query in (queries.OUTCOME_EVENTS, queries.OUTCOME_SPANS):
             for row in self._rows(query):
                 try:
-                    yield records.outcome(row)
+                    outcome = records.outcome(row)
                 except ValueError as error:
-                    malformed += 1
-                    problem = str(error)
+                    malformed, problem = malformed + 1, error
+                else:
+                    yield outcome
         if malformed:
             _logger.warning("%s: %d outcomes could not be read, the last: %s", self._path, malformed, problem)
 

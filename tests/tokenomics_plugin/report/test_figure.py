@@ -68,7 +68,7 @@ def tasks(*, succeeded: int = 0, failed: int = 0, pending: int = 0, **fields: An
 
 def test_cost_per_success_pays_for_failures() -> None:
     found = cost_per_success([*tasks(succeeded=20, cost=1), *(task(100 + n, "failed", cost=2) for n in range(10))])
-    assert (found.numerator, found.denominator, found.estimate) == (40, 20, 2.0)
+    assert (found.numerator, found.denominator, found.estimate) == (Decimal(40), Decimal(20), 2.0)
 
 
 def test_value_per_dollar_is_a_ratio_of_sums() -> None:
@@ -87,7 +87,7 @@ def test_net_value_subtracts_cost_and_harm_and_may_be_negative() -> None:
         task(100 + n, "harmful", harm=60, cost=1) for n in range(2)
     ]
     found = net_value_per_task(judged)
-    assert (found.numerator, found.estimate) == (40 - 10 - 120, -9.0)
+    assert (found.numerator, found.estimate) == (Decimal(40 - 10 - 120), -9.0)
 
 
 def test_a_harmful_task_is_no_success() -> None:
@@ -184,7 +184,7 @@ def test_a_set_that_is_open_on_one_side_says_so() -> None:
 def test_tasks_of_unknown_cost_leave_both_sides_and_are_counted() -> None:
     judged = [*tasks(succeeded=10, failed=10, cost=2), *(task(100 + n, cost=None) for n in range(7))]
     found = cost_per_success(judged)
-    assert (found.numerator, found.denominator, found.tasks, found.left_out) == (40, 10, 20, 7)
+    assert (found.numerator, found.denominator, found.tasks, found.left_out) == (Decimal(40), Decimal(10), 20, 7)
     assert success_rate(judged).tasks == 27
 
 
@@ -226,6 +226,7 @@ def test_bounds_with_sampling_error_hold_the_bounds_and_the_interval() -> None:
     assert found.bounds is not None
     assert found.bounds_confidence is not None
     assert found.bounds_confidence.union(found.bounds) == found.bounds_confidence
+    assert found.estimate is not None
     assert found.estimate in found.bounds_confidence
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from tokenomics_plugin.report import Summary, write_report
 
@@ -26,6 +26,11 @@ class Opened:
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
+
+    def dismiss(self, dialog: Dialog) -> None:
+        """Note a dialog; an open one would stop the page."""
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         opened.page.on("request", lambda request: opened.requests.append(request.url))
         opened.page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
         opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-        opened.page.on("dialog", lambda dialog: (opened.dialogs.append(dialog.message), dialog.dismiss()))
+        opened.page.on("dialog", opened.dismiss)
         opened.page.goto(path.as_uri())
         return opened
 
@@ -114,7 +119,9 @@ def test_a_report_without_any_data_opens_too(open_report: Open, summary_of: Call
 
 def test_hostile_names_stay_text(open_report: Open, hostile_summary: Summary) -> None:
     opened = open_report(hostile_summary)
-    opened.page.hover("#plot-agents .bars .point path >> nth=0")
+    # Plotly catches the mouse with a transparent sheet over the bars.
+    opened.page.hover("#plot-agents .bars .point path >> nth=0", force=True)
+    opened.page.wait_for_selector("#plot-agents .hoverlayer .hovertext")
     for name in ("mouseover", "mousemove", "click"):
         opened.page.dispatch_event("tbody th >> nth=8", name)
     opened.page.wait_for_timeout(200)

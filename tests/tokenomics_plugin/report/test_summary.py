@@ -79,7 +79,7 @@ def test_a_trace_that_outcomes_of_two_tasks_name_is_neithers(
 def test_an_outcome_without_spans_is_a_task_of_unknown_cost(summary_of: Summarize, judge: Callable[..., Any]) -> None:
     summary = summary_of([], [judge("ticket", "succeeded", value="5")])
     (task,) = summary.tasks
-    assert (task.traces, task.spend.cost_usd, task.value_usd) == (0, None, 5)
+    assert (task.traces, task.spend.cost_usd, task.value_usd) == (0, None, Decimal(5))
     assert summary.cost_per_success.left_out == 1
     assert (summary.coverage.tasks, summary.coverage.attempted, summary.coverage.tasks_with_cost) == (1, 0, 0)
 
@@ -171,8 +171,8 @@ def test_amounts_of_different_currencies_are_never_added(summary_of: Summarize, 
         ],
     )
     assert [(row.currency, row.tasks, row.value, row.harm) for row in summary.amounts] == [
-        ("EUR", 1, 5, 0),
-        ("USD", 2, 4, 2),
+        ("EUR", 1, Decimal(5), Decimal(0)),
+        ("USD", 2, Decimal(4), Decimal(2)),
     ]
 
 
@@ -304,7 +304,9 @@ def without_rings(span: SpanRecord) -> SpanRecord:
 def test_splitting_a_tasks_work_into_more_traces_improves_no_figure(
     summary_of: Summarize, new_trace: Any, judge: Callable[..., Any]
 ) -> None:
-    together, apart, outcomes = [], [], []
+    together: list[Any] = []
+    apart: list[Any] = []
+    outcomes: list[Any] = []
     for number in range(1, 41):
         task_id = f"task-{number}"
         whole = new_trace(number)

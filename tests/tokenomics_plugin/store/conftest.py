@@ -50,10 +50,8 @@ class Otlp:
     @staticmethod
     def span(number: int = 1, *, trace: int = 1, attributes: Mapping[str, Any] | None = None, **fields: Any) -> Span:
         """A span whose ids are small numbers."""
-        return Span(
-            **{"trace_id": trace.to_bytes(16), "span_id": number.to_bytes(8), "start_time_unix_nano": 1_000} | fields,
-            attributes=Otlp.attributes(attributes or {}),
-        )
+        ids: dict[str, Any] = {"trace_id": trace.to_bytes(16), "span_id": number.to_bytes(8)}
+        return Span(**ids | {"start_time_unix_nano": 1_000} | fields, attributes=Otlp.attributes(attributes or {}))
 
     @staticmethod
     def traces(*spans: Span, resource: Mapping[str, Any] | None = None) -> Payload:

@@ -6,7 +6,8 @@
   const root = document.documentElement;
   const ROW_HEIGHT = 46;
   const EDGE = 22;
-  const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
+  // Without typesetMath: false, text between two dollar signs would be taken for TeX.
+  const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false, typesetMath: false };
 
   const color = (name) => getComputedStyle(root).getPropertyValue("--" + name.replaceAll("_", "-")).trim();
   const text = (raw) => raw.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
