@@ -1,22 +1,24 @@
 """A real agent on a real model, traced, judged and reported: what `make demo` runs.
 
-SmolLM2-135M does sums with a calculator, on this machine's CPU. It is a small model and gets some of them
-wrong; the report says what a right answer costs.
+A small shop asks SmolLM2-135M, on this machine's CPU, what its customers have to pay. The model is small: it
+looks up one price well, and fails where it would take two. The report says what a right answer costs.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRequest, wrap_model_call
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from tqdm import tqdm
 
@@ -28,34 +30,34 @@ from tokenomics_plugin.report import Summary, summarize, write_report
 from tokenomics_plugin.store import TraceStore
 
 DB = Path("demo.duckdb")
-PRICES = Path(__file__).with_name("prices.toml")
-USD_PER_HOUR = Decimal("0.08")  # as in prices.toml
-VALUE_USD = "0.01"  # what a right answer is worth to us
-
-
-@dataclass(frozen=True)
-class Sum:
-    """A task whose right answer is known."""
-
-    kind: str
-    question: str
-    answer: int
+PRICE_BOOK = Path(__file__).with_name("prices.toml")  # what this machine costs an hour
+USD_PER_HOUR = Decimal("0.08")  # the same, for the script's own count
+PRICES = {"pen": 3, "book": 12, "lamp": 25, "chair": 40, "desk": 110}
 
 
 @tool
-def calculator(a: int, operation: str, b: int) -> int:
-    """Work out `a operation b`, where operation is one of + - *."""
-    return {"+": a + b, "-": a - b, "*": a * b}[operation]
+def total_price(item: Literal["pen", "book", "lamp", "chair", "desk"], quantity: int) -> int:
+    """Price in dollars of a quantity of one item."""
+    return PRICES[item] * quantity
 
 
-def sums(count: int) -> Iterator[Sum]:
+@wrap_model_call
+def look_up_then_answer(request: ModelRequest, handler: Callable[[ModelRequest], Any]) -> Any:
+    """Force a tool call first, then an answer in words."""
+    has_looked_up = isinstance(request.messages[-1], ToolMessage)
+    return handler(request.override(tools=[]) if has_looked_up else request.override(tool_choice="any"))
+
+
+def orders(count: int) -> Iterator[tuple[str, int]]:
+    """Questions with their right answers."""
     draw = random.Random(7)
     for number in range(count):
-        a, b = draw.randint(2, 99), draw.randint(2, 99)
+        quantity, item = draw.randint(2, 20), draw.choice(["pen", "book", "lamp", "desk"])
+        price = quantity * PRICES[item]
         yield (
-            Sum("add", f"Ann has {a} apples and buys {b} more. How many has she now?", a + b),
-            Sum("subtract", f"A shop had {a + b} books and sold {b}. How many are left?", a),
-            Sum("multiply", f"A box holds {a} pens. How many pens are in {b} boxes?", a * b),
+            (f"How much do {quantity} {item}s cost?", price),
+            (f"I have {draw.randint(100, 900)} dollars and want {quantity} {item}s. How much do they cost?", price),
+            (f"How much do {quantity} {item}s and 2 chairs cost together?", price + 2 * PRICES["chair"]),
         )[number % 3]
 
 
@@ -63,36 +65,65 @@ class OwnCount(BaseCallbackHandler):
     """What this script counts by itself, to hold the report against."""
 
     tasks = successes = tokens = 0
-    seconds = 0.0
+    seconds = started = 0.0
 
     def on_chat_model_start(self, *_: Any, **__: Any) -> None:
-        self._started = time.perf_counter()
+        self.started = time.perf_counter()
 
     def on_llm_end(self, response: Any, **_: Any) -> None:
-        self.seconds += time.perf_counter() - self._started
+        self.seconds += time.perf_counter() - self.started
         self.tokens += response.generations[0][0].message.usage_metadata["total_tokens"]
 
 
 def work(count: int, own: OwnCount) -> None:
-    agent = create_agent(ChatLocalLLM(temperature=0, max_tokens=64), tools=[calculator], name="calculator-agent")
-    callbacks = [TokenomicsCallbackHandler(), own]
-    for number, problem in enumerate(tqdm(sums(count), total=count, unit="task")):
-        with tokenomics_plugin.task(f"sum-{number:02}", value=VALUE_USD, group=problem.question) as task:
-            result = agent.invoke({"messages": [("user", problem.question)]}, {"callbacks": callbacks})
-            right = str(problem.answer) in result["messages"][-1].text
-            task.succeed(evaluator="arithmetic") if right else task.fail(evaluator="arithmetic")
+    model = ChatLocalLLM(temperature=0, max_tokens=48)
+    agent = create_agent(model, tools=[total_price], middleware=[look_up_then_answer], name="shop-assistant")
+    handlers = [TokenomicsCallbackHandler(), own]
+    for number, (question, price) in enumerate(tqdm(orders(count), total=count, unit="task"), start=1):
+        with tokenomics_plugin.task(f"order-{number:02}", value="0.01") as task:
+            result = agent.invoke({"messages": [HumanMessage(question)]}, {"callbacks": handlers})
+            named = re.findall(r"\d+", result["messages"][-1].text.replace(",", ""))
+            if named and int(named[-1]) == price:
+                task.succeed(evaluator="price list")
+                own.successes += 1
+            else:
+                task.fail(evaluator="price list")
         own.tasks += 1
-        own.successes += right
 
 
-def main() -> None:
+def agrees(summary: Summary, own: OwnCount) -> bool:
+    """Whether the report says what the script counted; money within 2 %, as two clocks allow."""
+    tokens, cost = summary.total.tokens.total, summary.total.cost_usd or Decimal(0)
+    own_cost = USD_PER_HOUR * Decimal(own.seconds) / 3600
+    succeeded = sum(status.tasks for status in summary.statuses if status.status == "succeeded")
+    rows = (
+        ("tasks", summary.coverage.tasks, own.tasks, summary.coverage.tasks == own.tasks),
+        ("successes", succeeded, own.successes, succeeded == own.successes),
+        ("tokens", tokens, own.tokens, tokens == own.tokens),
+        ("cost, USD", f"{cost:.6f}", f"{own_cost:.6f}", abs(cost - own_cost) <= own_cost / 50),
+    )
+    print(f"\n{'':12}{'report':>12}{'own count':>12}")
+    for name, reported, counted, same in rows:
+        print(f"{name:12}{reported:>12}{counted:>12}  {'agree' if same else 'DIFFER'}")
+    return all(same for *_, same in rows)
+
+
+def main(count: int) -> None:
     DB.unlink(missing_ok=True)
     own = OwnCount()
     with Collector(CollectorConfig(db=DB, http_port=0, grpc_port=0)) as addresses:
-        telemetry = tokenomics_plugin.configure(service_name="quickstart", endpoint=f"http://{addresses.http}")
-        work(36, own)
+        telemetry = tokenomics_plugin.configure(service_name="shop", endpoint=f"http://{addresses.http}")
+        work(count, own)
         telemetry.shutdown()  # sends what is buffered; leaving the collector stores what it has received
     with TraceStore(DB, read_only=True) as store:
-        summary = summarize(store, PriceBook.from_toml(PRICES))
+        summary = summarize(store, PriceBook.from_toml(PRICE_BOOK))
     write_report(summary, "text", "-")
     write_report(summary, "html", "report.html")
+    if not agrees(summary, own):
+        sys.exit("the report and the script's own count differ")
+    print("\nOpen report.html next. The store is demo.duckdb:")
+    print(f"  .venv/bin/tokenomics report --db {DB} --prices {PRICE_BOOK} --format json")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 36)

@@ -15,7 +15,7 @@ import genai_prices
 import pytest
 from genai_prices.data import providers
 from genai_prices.data_snapshot import DataSnapshot, set_custom_snapshot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenomics_plugin import semconv
@@ -100,6 +100,7 @@ def test_passing_a_threshold_reprices_the_whole_call() -> None:
     assert above == Decimal("0.5000025")
 
 
+@settings(deadline=None)  # the first example loads the lists
 @given(data=st.data())
 def test_agrees_with_genai_prices_for_every_listed_model(data: st.DataObject) -> None:
     provider = data.draw(st.sampled_from(providers))

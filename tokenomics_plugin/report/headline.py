@@ -93,7 +93,7 @@ VALUE_PER_MILLION_STANDARD_TOKENS: Final = FigureKind(
     title="Value per million standard tokens",
     meaning="Value per dollar at frozen prices, so that it compares across models and price changes.",
     form=usd,
-    counts=lambda figure: f"{usd(figure.numerator)} for {figure.denominator:,.3f} million",
+    counts=lambda figure: f"{usd(figure.numerator)} for {figure.denominator:,.3f} million standard tokens",
 )
 
 

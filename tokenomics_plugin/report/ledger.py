@@ -123,8 +123,9 @@ class Ledger:
         task = self.tasks.get(task_id)
         if task is None:
             task = self.tasks[task_id] = TaskLedger()
-        if task.group is None and span.task_id == task_id:
-            task.group = span.task_group
+        if span.task_group and span.task_id == task_id:
+            # One task has one group; of contradicting ones the first by name, in whatever order spans are read.
+            task.group = span.task_group if task.group is None else min(task.group, span.task_group)
         return task
 
     def _party(self, party: Party) -> Tally:

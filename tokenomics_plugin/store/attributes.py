@@ -22,6 +22,8 @@ def attribute_texts(attributes: Iterable[Any]) -> dict[str, str]:
 
 def value_text(value: Any) -> str:
     """One `AnyValue` as text; empty when it holds nothing."""
+    if number := value.int_value:  # the next most frequent kind, asked for first as well
+        return str(number)
     kind = value.WhichOneof("value")
     return _TEXT[kind](value) if kind in _TEXT else ""
 

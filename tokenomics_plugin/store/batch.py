@@ -12,11 +12,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from tokenomics_plugin.store.columns import Column, ScopeTable, bigints
+from tokenomics_plugin.store.columns import Column, bigints
+from tokenomics_plugin.store.scopes import Scopes
 
 __all__ = ["Batch"]
 
 _CHUNK_ROWS: Final = 1024
+_CHUNK_VALUES: Final = 65_536
+"""DuckDB takes a chunk at a time, and an empty event of 2 bytes becomes 40 there."""
 
 
 class Batch:
@@ -30,7 +33,8 @@ class Batch:
         self._keys: set[Hashable] = set()
         self._chunks: list[pa.Table] = []
         self._rows: list[tuple[Any, ...]] = []
-        self._scopes = ScopeTable()
+        self._values = 0
+        self._scopes = Scopes()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -53,14 +57,19 @@ class Batch:
         self._keys.add(key)
         return True
 
-    def _end_scope(self, of_resource: Any, of_scope: Any, *, rows: int) -> None:
-        """The rows added last, this many, were of this scope."""
-        self._scopes.add(of_resource, of_scope, rows=rows)
-        if len(self._rows) >= _CHUNK_ROWS:
+    def _begin_scope(self, of_resource: Any, of_scope: Any) -> None:
+        """The rows appended next are of this scope."""
+        self._scopes.begin(of_resource, of_scope, row=len(self._rows))
+
+    def _append(self, row: tuple[Any, ...], *, values: int) -> None:
+        """Take a row, whose maps and lists hold so many values."""
+        self._rows.append(row)
+        self._values += values
+        if len(self._rows) >= _CHUNK_ROWS or self._values >= _CHUNK_VALUES:
             self._seal()
 
     def _seal(self) -> None:
-        columns, scopes = zip(*self._rows, strict=True), self._scopes.columns()
+        columns, scopes = zip(*self._rows, strict=True), self._scopes.columns(rows=len(self._rows))
         self._chunks.append(
             pa.table(
                 {name: make(values) for (name, make), values in zip(self._columns, columns, strict=True)}
@@ -68,7 +77,9 @@ class Batch:
                 | self._more_columns()
             )
         )
-        self._rows, self._scopes = [], ScopeTable()
+        self._rows.clear()
+        self._values = 0
+        self._scopes.restart()
 
     def _more_columns(self) -> dict[str, pa.Array]:
         """Columns of the rows since the last chunk that are not in their tuples."""

@@ -31,8 +31,13 @@ _MAGIC: Final = slice(8, 12), b"DUCK"
 """Where a DuckDB file says that it is one (DuckDB, `src/storage/single_file_block_manager.cpp`)."""
 _LOCKED: Final = ("Could not set lock", "used by another process")
 """What DuckDB says of a locked file, on POSIX and on Windows."""
-_NO_EXTENSIONS: Final[Settings] = {"autoload_known_extensions": False, "autoinstall_known_extensions": False}
-"""For a foreign file DuckDB would look for an extension on the network."""
+_SETTINGS: Final[Settings] = {
+    # For a foreign file DuckDB would look for an extension on the network.
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    # At the default of 16 MiB each large load ends in a checkpoint, which writes the table's last rows again.
+    "checkpoint_threshold": "64MiB",
+}
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def open_database(path: Path, *, read_only: bool, lock_timeout_s: float, setting
     Raises:
         StoreError: If it is missing, stays locked for `lock_timeout_s`, is no store, or of a newer version.
     """
-    settings = settings | _NO_EXTENSIONS
+    settings = settings | _SETTINGS
     with errors_of(path):
         if not path.exists():
             if read_only:

@@ -30,6 +30,7 @@ _COLUMNS: Final[tuple[tuple[str, Column], ...]] = (
     ("EventName", texts),
     ("ContentKey", texts),
 )
+_ATTRIBUTES: Final = [name for name, _ in _COLUMNS].index("LogAttributes")
 _SCOPE_COLUMNS: Final = (
     "ServiceName",
     "ResourceSchemaUrl",
@@ -51,15 +52,15 @@ class LogBatch(Batch):
         """Take the records of an `ExportLogsServiceRequest`."""
         for of_resource in request.resource_logs:
             for of_scope in of_resource.scope_logs:
-                before = len(self._rows)
+                self._begin_scope(of_resource, of_scope)
                 self._add_records(of_scope.log_records, ContentKeys(of_resource, of_scope))
-                self._end_scope(of_resource, of_scope, rows=len(self._rows) - before)
 
     def _add_records(self, records: Iterable[Any], keys: ContentKeys) -> None:
         for record in records:
             key = keys.of(record)
             if self._is_new(key, log_problem(record)):
-                self._rows.append(_row(record, key))
+                row = _row(record, key)
+                self._append(row, values=len(row[_ATTRIBUTES]))
 
 
 def _row(record: Any, key: str) -> tuple[Any, ...]:

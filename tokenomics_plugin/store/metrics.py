@@ -5,7 +5,7 @@ A data point has no id either: equal points of equal metrics count as one that w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -174,12 +174,13 @@ class PointBatch(Batch):
 
     def add(self, of_resource: Any, of_scope: Any, metric: Any, data: Any) -> None:
         """Take the points of a `Metric`, whose `data` is of this kind."""
-        before, keys, described = len(self._rows), ContentKeys(of_resource, of_scope), _description(metric, data)
+        keys, described = ContentKeys(of_resource, of_scope), _description(metric, data)
+        self._begin_scope(of_resource, of_scope)
         for point in data.data_points:
             key = keys.of(*described, point)
             if self._is_new(key, point_problem(point)):
-                self._rows.append((*(field.read(metric, data, point) for field in self._fields), key))
-        self._end_scope(of_resource, of_scope, rows=len(self._rows) - before)
+                row = (*(field.read(metric, data, point) for field in self._fields), key)
+                self._append(row, values=sum(len(value) for value in row if isinstance(value, Sized)))
 
 
 def _description(metric: Any, data: Any) -> tuple[str, ...]:

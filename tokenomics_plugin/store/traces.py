@@ -54,7 +54,10 @@ _COLUMNS: Final[tuple[tuple[str, Column], ...]] = (
     ("Links.TraceState", partial(lists, column=texts)),
     ("Links.Attributes", partial(lists, column=maps)),
 )
-_ATTRIBUTES: Final = [name for name, _ in _COLUMNS].index("SpanAttributes")
+_NAMES: Final = [name for name, _ in _COLUMNS]
+_ATTRIBUTES: Final = _NAMES.index("SpanAttributes")
+_EVENTS: Final = _NAMES.index("Events.Attributes")
+_LINKS: Final = _NAMES.index("Links.Attributes")
 _SCOPE_COLUMNS: Final = ("ServiceName", "ResourceAttributes", "ScopeName", "ScopeVersion")
 
 
@@ -69,16 +72,15 @@ class SpanBatch(Batch):
         """Take the spans of an `ExportTraceServiceRequest`."""
         for of_resource in request.resource_spans:
             for of_scope in of_resource.scope_spans:
-                before = len(self._rows)
+                self._begin_scope(of_resource, of_scope)
                 self._add_spans(of_scope.spans)
-                self._end_scope(of_resource, of_scope, rows=len(self._rows) - before)
 
     def _add_spans(self, spans: Iterable[Any]) -> None:
         for span in spans:
             if self._is_new(span.trace_id + span.span_id, span_problem(span)):
                 row = _row(span)
-                self._rows.append(row)
                 self._typed.add(row[_ATTRIBUTES])
+                self._append(row, values=_values(row))
 
     def _more_columns(self) -> dict[str, pa.Array]:
         typed, self._typed = self._typed, TypedColumns()
@@ -102,6 +104,11 @@ def _row(span: Any) -> tuple[Any, ...]:
         *_events(span.events),
         *_links(span.links),
     )
+
+
+def _values(row: tuple[Any, ...]) -> int:
+    events, links = row[_EVENTS], row[_LINKS]
+    return len(row[_ATTRIBUTES]) + len(events) + sum(map(len, events)) + len(links) + sum(map(len, links))
 
 
 def _events(events: Sequence[Any]) -> tuple[Sequence[Any], ...]:

@@ -1,7 +1,7 @@
 """Which items of a request a store refuses, and why.
 
-Only what has no place in the tables is refused: ids that OpenTelemetry calls invalid, and times that do
-not fit 64 signed bits of nanoseconds. The collector asks before it acknowledges, so that the sender hears
+Only what has no place in the tables is refused: ids that OpenTelemetry calls invalid, times that do not fit
+64 signed bits of nanoseconds, and spans with events by the ten thousands. The collector asks before it acknowledges, so that the sender hears
 of it in `partial_success`; loading asks again, so that both always agree.
 """
 
@@ -20,6 +20,7 @@ __all__ = ["check_request", "explain", "log_problem", "metric_points", "point_pr
 
 _NO_TRACE: Final = bytes(16)
 _NO_SPAN: Final = bytes(8)
+_MAX_PARTS: Final = 65_536  # 500 times the SDKs' own limit; a span is held in memory whole
 _TIME_RULE: Final = f"is after 2262-04-11 ({MAX_UNIX_NANO} ns), the latest time that can be stored"
 
 
@@ -46,6 +47,8 @@ def span_problem(span: Any) -> str | None:
         return "span_id must be 8 bytes, not all zero"
     if len(span.parent_span_id) not in (0, 8):
         return "parent_span_id must be 8 bytes, or empty for a root"
+    if len(span.events) > _MAX_PARTS or len(span.links) > _MAX_PARTS:
+        return f"a span must not have more than {_MAX_PARTS} events or links"
     if span.start_time_unix_nano > MAX_UNIX_NANO or span.end_time_unix_nano > MAX_UNIX_NANO:
         return f"start_time_unix_nano or end_time_unix_nano {_TIME_RULE}"
     return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tokenomics_plugin import semconv
 from tokenomics_plugin.outcome import Outcome, OutcomeStatus
@@ -17,6 +18,10 @@ from tokenomics_plugin.pricing import Price, PriceBook
 from tokenomics_plugin.report import Summary, summarize
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.usage import TokenUsage
+
+# A busy machine may stall any example for longer than Hypothesis allows it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "report"
 REWRITE = "REWRITE_GOLDEN"

@@ -257,6 +257,7 @@ spans = st.builds(
     agent_name=st.sampled_from([None, "planner", "critic"]),
     tool_name=st.sampled_from([None, "search"]),
     task_id=st.sampled_from([None, "1", "2"]),
+    task_group=st.sampled_from([None, "a", "b"]),
     status=st.sampled_from(["Unset", "Ok", "Error"]),
     usage=st.none()
     | st.builds(

@@ -170,6 +170,23 @@ def test_threads_that_load_the_same_spans_store_them_once(db: Path, otlp: Any) -
         store.close()
 
 
+def test_every_span_keeps_its_resource_across_chunks(store: TraceStore, otlp: Any) -> None:
+    services = ["a", "b", "nothing", "c"]
+    sizes = {"a": 700, "b": 2_100, "nothing": 0, "c": 700}
+    requests = [
+        otlp.traces(
+            *(otlp.span(number, trace=trace) for number in range(1, sizes[service] + 1)),
+            resource={"service.name": service},
+        )
+        for trace, service in enumerate(services, start=1)
+    ]
+
+    store.load(requests)
+
+    found = {(int(span.trace_id, 16), span.service_name) for span in store.spans()}
+    assert found == {(1, "a"), (2, "b"), (4, "c")}
+
+
 def test_requests_larger_than_a_chunk_are_stored_whole(store: TraceStore, otlp: Any) -> None:
     spans = [otlp.span(number, name=str(number)) for number in range(1, 5_001)]
 

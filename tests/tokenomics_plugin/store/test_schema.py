@@ -26,6 +26,16 @@ def test_a_missing_store_is_created(db: Path) -> None:
     assert [path.name for path in db.parent.iterdir()] == [db.name]
 
 
+def test_a_store_is_created_where_the_file_system_has_no_links(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: Any) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr("os.link", link)
+
+    with TraceStore(db) as store:
+        assert list(store.spans()) == []
+
+
 def test_a_missing_store_is_not_created_for_reading(db: Path) -> None:
     with pytest.raises(StoreError, match=r"traces\.duckdb: no such store; `tokenomics collect` or"):
         TraceStore(db, read_only=True)
