@@ -34,9 +34,10 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED) ## measure the collector and the callback handler
-	$(BIN)/python benchmarks/collector.py
+bench: $(INSTALLED) ## measure importing, the callback handler and the collector
+	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/handler.py
+	$(BIN)/python benchmarks/collector.py
 
 test-backends: $(INSTALLED) ## export one run to Arize Phoenix and MLflow, and compare the totals
 	$(BIN)/python -m pytest -v -m backends

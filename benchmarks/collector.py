@@ -21,11 +21,8 @@ import argparse
 import asyncio
 import contextlib
 import gzip
-import importlib.metadata
 import itertools
 import json
-import os
-import platform
 import random
 import re
 import signal
@@ -52,6 +49,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tqdm import tqdm
 
+from closing import Check, close
 from tokenomics_plugin.otlp_json import to_json
 
 SPANS_PER_REQUEST = 100
@@ -132,10 +130,9 @@ def main() -> None:
         collector = CollectorProcess(Path(folder))
         figures = run_load(collector, options) | run_fuzz(collector, options)
     print_table(figures)
+    packages = ("duckdb", "pyarrow", "protobuf", "grpcio", "starlette", "uvicorn")
     checks = make_checks(figures, options)
-    document = {"benchmark": "collector", **environment(), "options": vars(options), "figures": figures}
-    print(json.dumps(document | {"checks": checks}))
-    sys.exit(not all(check["holds"] for check in checks))
+    close("collector", packages=packages, options=vars(options), figures=figures, checks=checks)
 
 
 def parse_options() -> argparse.Namespace:
@@ -727,7 +724,7 @@ def count_traces(db: Path, prefix: bytes) -> int:
 # Report
 
 
-def make_checks(figures: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
+def make_checks(figures: dict[str, Any], options: argparse.Namespace) -> list[Check]:
     """What must be so, computed from the figures alone."""
     nothing = (
         "acknowledged_spans_missing",
@@ -739,25 +736,21 @@ def make_checks(figures: dict[str, Any], options: argparse.Namespace) -> list[di
         "tracebacks_in_log",
     )
     wanted_spans = -(-options.spans // SPANS_PER_REQUEST) * SPANS_PER_REQUEST
-    failures = sum(figures["fuzz_failures"].values())
-    sigkills = len(figures["kills"])
+    exactly = dict.fromkeys(nothing, 0) | {"spans_acknowledged": wanted_spans, "fuzz_requests": options.fuzz}
     checks = [
-        *((name, figures[name], "== 0", figures[name] == 0) for name in nothing),
-        (
-            "spans_acknowledged",
-            figures["spans_acknowledged"],
-            f"== {wanted_spans}",
-            figures["spans_acknowledged"] == wanted_spans,
-        ),
-        ("sigkills", sigkills, f"== {options.kills}", sigkills == options.kills),
-        *(
-            (name, figures[name], f"< {RSS_GOAL_BYTES}", figures[name] < RSS_GOAL_BYTES)
-            for name in ("rss_peak_bytes", "fuzz_rss_peak_bytes")
-        ),
-        ("fuzz_failures", failures, "== 0", failures == 0),
-        ("fuzz_requests", figures["fuzz_requests"], f"== {options.fuzz}", figures["fuzz_requests"] == options.fuzz),
+        Check(name=name, value=figures[name], goal=f"== {goal}", holds=figures[name] == goal)
+        for name, goal in exactly.items()
     ]
-    return [dict(zip(("name", "value", "goal", "holds"), check, strict=True)) for check in checks]
+    checks += [
+        Check(name=name, value=figures[name], goal=f"< {RSS_GOAL_BYTES}", holds=figures[name] < RSS_GOAL_BYTES)
+        for name in ("rss_peak_bytes", "fuzz_rss_peak_bytes")
+    ]
+    failures, sigkills = sum(figures["fuzz_failures"].values()), len(figures["kills"])
+    return [
+        *checks,
+        Check(name="fuzz_failures", value=failures, goal="== 0", holds=failures == 0),
+        Check(name="sigkills", value=sigkills, goal=f"== {options.kills}", holds=sigkills == options.kills),
+    ]
 
 
 def print_table(figures: dict[str, Any]) -> None:
@@ -775,19 +768,6 @@ def rows(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
                 yield from rows({str(number): item for number, item in enumerate(value, start=1)}, f"{prefix}{name} ")
             case _:
                 yield f"{prefix}{name}", "-" if value is None else value
-
-
-def environment() -> dict[str, Any]:
-    packages = ("tokenomics-plugin", "duckdb", "pyarrow", "protobuf", "grpcio", "starlette", "uvicorn")
-    return {
-        "machine": {
-            "system": platform.platform(),
-            "cpus": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-        },
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-    }
 
 
 if __name__ == "__main__":

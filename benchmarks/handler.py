@@ -22,13 +22,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import importlib.metadata
-import json
-import os
-import platform
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +45,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from closing import Check, close
 from tokenomics_langchain import TokenomicsCallbackHandler
 
 GOAL_MICROSECONDS_A_SPAN = 150
@@ -230,13 +226,14 @@ def print_table(program: str, rows: dict[str, Figures]) -> None:
         )
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="samples of each configuration (default: %(default)s)")
     arguments = parser.parse_args()
 
     programs = [agent_program(TURNS), agent_program(TURNS, name="async agent", use_asyncio=True), graph_program(STEPS)]
-    checks = {"traced and untraced runs return the same": check_results(programs)}
+    same = check_results(programs)
+    checks = [Check(name="traced and untraced runs return the same", value=same, goal="true", holds=same)]
     cpu = {program.name: measure(program, arguments.rounds) for program in programs}
     for name, rows in cpu.items():
         print_table(name, rows)
@@ -249,27 +246,21 @@ def main() -> int:
     for label, row in sizes.items():
         print(f"{label:24}{row}")
 
+    goal = f"<= {GOAL_MICROSECONDS_A_SPAN}"
     for name, rows in cpu.items():
         added = rows["tokenomics"]["added_us_a_span"]
-        checks[f"{name}: at most {GOAL_MICROSECONDS_A_SPAN} us a span"] = added <= GOAL_MICROSECONDS_A_SPAN
-    checks["bytes grow linearly with content off"] = is_linear(sizes["content off"])
-
-    document = {
-        "benchmark": "handler",
-        "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("langchain", "langchain-core", "langgraph", "opentelemetry-sdk")
-        },
-        "rounds": arguments.rounds,
-        "spans": {program.name: program.spans for program in programs},
-        "cpu": cpu,
-        "attribute_bytes": {"turns": TURNS_OF_GROWTH, **sizes},
-        "checks": checks,
-    }
-    print(json.dumps(document))
-    return 0 if all(checks.values()) else 1
+        checks.append(Check(name=f"{name}: us a span", value=added, goal=goal, holds=added <= GOAL_MICROSECONDS_A_SPAN))
+    off = sizes["content off"]
+    checks.append(Check(name="bytes by turns, content off", value=off, goal="linear", holds=is_linear(off)))
+    close(
+        "handler",
+        packages=("langchain", "langchain-core", "langgraph", "opentelemetry-sdk"),
+        rounds=arguments.rounds,
+        spans={program.name: program.spans for program in programs},
+        figures={"cpu": cpu, "attribute_bytes": {"turns": TURNS_OF_GROWTH, **sizes}},
+        checks=checks,
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,8 +1,6 @@
 """The store: OTLP requests in, spans and outcomes out, one DuckDB file.
 
-An item that arrives twice is stored once, however requests are split, repeated or ordered. That is done
-with an anti-join over the tables' keys and not with a primary key, although DuckDB has those: its index
-must fit in memory (at a limit of 256 MiB it fails after 3 million rows), and it doubled the file.
+An item that arrives twice is stored once, however requests are split, repeated or ordered.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from typing import Any, Final, Self
 from tokenomics_plugin.outcome import Outcome
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.store import queries, records
-from tokenomics_plugin.store.batch import Batch
 from tokenomics_plugin.store.database import errors_of, open_database
+from tokenomics_plugin.store.insertion import insert_new
 from tokenomics_plugin.store.metrics import METRIC_TABLES
 from tokenomics_plugin.store.payload import LoadCounts, Payload
 from tokenomics_plugin.store.staging import Staging
@@ -32,24 +30,6 @@ _logger = logging.getLogger(__name__)
 _INSERT_ROWS: Final = 50_000
 _INSERT_BYTES: Final = 32 * 2**20
 _FETCH_ROWS: Final = 5_000
-
-# The keys are compared first and the rows fetched after, by number: a join over whole rows would copy their
-# maps, and DuckDB would hash the table instead of what comes in.
-_INSERT: Final = """
-INSERT INTO {table} BY NAME
-WITH
-    keyed AS NOT MATERIALIZED (SELECT {with_key} FROM incoming),
-    known AS MATERIALIZED (SELECT RowNumber FROM keyed SEMI JOIN {table} USING ({key}))
-SELECT * EXCLUDE (RowNumber) FROM keyed ANTI JOIN known USING (RowNumber)
-"""
-_INSERT_SPANS: Final = _INSERT.format(
-    table="otel_traces",
-    with_key="*, CAST(TraceId AS UUID) AS TraceKey, CAST('0x' || SpanId AS UBIGINT) AS SpanKey",
-    key="TraceKey, SpanKey",
-)
-_INSERT_OTHERS: Final = _INSERT.format(
-    table="{table}", with_key="* REPLACE (CAST(ContentKey AS UUID) AS ContentKey)", key="ContentKey"
-)
 
 # Two transactions that do not see each other's rows could both find a span to be new. Other processes are
 # kept out by the file's lock, other threads by this one.
@@ -160,7 +140,7 @@ class TraceStore:
         self._connection.execute("COMMIT")
 
     def _insert(self, staging: Staging) -> LoadCounts:
-        new = {table: self._insert_into(table, batch) for table, batch in staging.batches()}
+        new = {table: insert_new(self._connection, table, batch) for table, batch in staging.batches()}
         return LoadCounts(
             spans=new["otel_traces"],
             logs=new["otel_logs"],
@@ -168,16 +148,3 @@ class TraceStore:
             duplicates=staging.duplicates + len(staging) - sum(new.values()),
             rejected=staging.rejected,
         )
-
-    def _insert_into(self, table: str, batch: Batch) -> int:
-        """Insert the rows that a table does not have yet; returns how many."""
-        if not len(batch):
-            return 0
-        self._connection.register("incoming", batch.table())
-        [(inserted,)] = self._connection.execute(_insertion(table)).fetchall()
-        self._connection.unregister("incoming")  # not after an error: DuckDB takes nothing but ROLLBACK then
-        return int(inserted)
-
-
-def _insertion(table: str) -> str:
-    return _INSERT_SPANS if table == "otel_traces" else _INSERT_OTHERS.format(table=table)

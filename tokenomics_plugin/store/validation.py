@@ -1,8 +1,8 @@
 """Which items of a request a store refuses, and why.
 
-Only what has no place in the tables is refused: ids that OpenTelemetry calls invalid, times that do not fit
-64 signed bits of nanoseconds, and spans with events by the ten thousands. The collector asks before it acknowledges, so that the sender hears
-of it in `partial_success`; loading asks again, so that both always agree.
+Only what has no place in the tables is refused: ids that OpenTelemetry calls invalid, times that do not
+fit 64 signed bits of nanoseconds, and spans with events by the ten thousands. The collector asks before it
+acknowledges, so that the sender hears of it in `partial_success`; loading asks again, so both always agree.
 """
 
 from __future__ import annotations
