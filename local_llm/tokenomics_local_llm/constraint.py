@@ -68,6 +68,4 @@ class Constraint:
 
 @lru_cache(maxsize=4)  # half a second each; a LocalModel hashes by identity
 def _tokenizer(model: LocalModel) -> LLTokenizer:
-    return llguidance.hf.from_tokenizer(
-        model.tokenizer, n_vocab=model.vocabulary_size, eos_token=sorted(model.end_tokens)
-    )
+    return llguidance.hf.from_tokenizer(model.tokenizer, n_vocab=model.vocabulary_size)

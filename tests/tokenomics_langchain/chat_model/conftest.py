@@ -58,6 +58,7 @@ def make_tiny(tiny_folder: Path) -> Callable[..., ChatLocalLLM]:
     """Makes a chat model on those weights."""
 
     def make(**settings: Any) -> ChatLocalLLM:
-        return ChatLocalLLM(**{"model": str(tiny_folder), "dtype": "float32", "max_tokens": 40, "seed": 0} | settings)
+        defaults: dict[str, Any] = {"model": str(tiny_folder), "dtype": "float32", "max_tokens": 40, "seed": 0}
+        return ChatLocalLLM(**defaults | settings)
 
     return make

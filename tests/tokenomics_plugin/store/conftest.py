@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,17 @@ def db(tmp_path: Path) -> Path:
     return tmp_path / "traces.duckdb"
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store to copy, which takes less time than making one."""
+    path = tmp_path_factory.mktemp("empty") / "traces.duckdb"
+    TraceStore(path).close()
+    return path
+
+
 @pytest.fixture
-def store(db: Path) -> Iterator[TraceStore]:
+def store(db: Path, empty_store: Path) -> Iterator[TraceStore]:
+    shutil.copyfile(empty_store, db)
     with TraceStore(db) as store:
         yield store
 

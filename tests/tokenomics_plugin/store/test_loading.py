@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tokenomics_plugin.errors import StoreError
 from tokenomics_plugin.otlp_json import Signal, parse_protobuf
@@ -86,6 +87,8 @@ def test_of_two_different_spans_with_the_same_ids_the_first_is_kept(store: Trace
         pytest.param({"span_id": b""}, "span_id must be 8 bytes, not all zero", id="no-span-id"),
         pytest.param({"span_id": bytes(8)}, "span_id must be 8 bytes, not all zero", id="zero-span-id"),
         pytest.param({"parent_span_id": b"\1"}, "parent_span_id must be 8 bytes", id="short-parent"),
+        pytest.param({"events": [Span.Event()] * 65_537}, "not have more than 65536 events", id="too-many-events"),
+        pytest.param({"links": [Span.Link()] * 65_537}, "not have more than 65536 events", id="too-many-links"),
         pytest.param({"start_time_unix_nano": 2**63 - 1}, "is after 2262-04-11", id="start-too-late"),
         pytest.param({"end_time_unix_nano": 2**64 - 1}, "is after 2262-04-11", id="end-too-late"),
     ],
@@ -193,3 +196,12 @@ def test_requests_larger_than_a_chunk_are_stored_whole(store: TraceStore, otlp: 
     assert store.load([otlp.traces(*spans[:10]), otlp.traces(*spans)]) == LoadCounts(spans=5_000, duplicates=10)
 
     assert {span.name for span in store.spans()} == {span.name for span in spans}
+
+
+def test_small_requests_that_unpack_to_more_than_the_memory_limit_are_stored(db: Path, otlp: Any) -> None:
+    events = [Span.Event()] * 20_000  # 2 bytes each on the wire, 40 in the database
+    request = otlp.traces(*(otlp.span(number, events=events) for number in range(1, 21)))
+
+    with TraceStore(db, memory_limit_mib=32) as store:
+        assert store.load([request]).spans == 20
+        assert store.load([request, otlp.traces(otlp.span(21))]) == LoadCounts(spans=1, duplicates=20)
