@@ -12,6 +12,7 @@ _LOWER_BOUND = re.compile(r"(?P<name>[\w-]+)(?:\[[^]]*\])?>=(?P<version>[\w.]+)"
 
 
 def main() -> None:
+    """Read the file named on the command line."""
     project = tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     for requirement in [*project["dependencies"], *(line for name in extras if name != "dev" for line in extras[name])]:

@@ -33,8 +33,8 @@ class SpanRecord:
     """`service.name` of the resource."""
     start_unix_nano: int = 0
     """Start, nanoseconds since the epoch."""
-    duration_nano: int = 0
-    """End minus start, nanoseconds."""
+    duration_nano: int | None = None
+    """End minus start, nanoseconds; `None` when the sender's clock stepped back in between."""
     status: str = "Unset"
     """Unset | Ok | Error, as the Collector's ClickHouse exporter writes it."""
     error_type: str | None = None

@@ -48,7 +48,7 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def one_task(task_id: str, *, succeeds: bool, traces: TracerProvider, logs: LoggerProvider) -> None:
-    attributes = {
+    attributes: dict[str, str | int] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "acme",
         "gen_ai.request.model": "m-1",

@@ -297,6 +297,7 @@ def test_a_machine_is_paid_by_the_hour_whatever_the_usage() -> None:
     span = call("local", "SmolLM2-135M-Instruct", usage=None, duration_nano=HOUR_NS // 2)
     assert book.cost(span) == Decimal("0.04")
     assert book.cost(replace(span, duration_nano=1)) == 0, "less than half a picodollar"
+    assert book.quote(replace(span, duration_nano=None)).unpriced is Unpriced.DURATION_UNKNOWN
 
 
 @given(st.lists(st.integers(0, HOUR_NS), min_size=1, max_size=20))

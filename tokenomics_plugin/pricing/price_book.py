@@ -112,6 +112,8 @@ class Price:
         """What this entry charges for a call that it matches."""
         if self.usd_per_hour is None:
             return self._rates.quote(span)
+        if span.duration_nano is None:
+            return Quote(unpriced=Unpriced.DURATION_UNKNOWN)
         return Quote(usd=(self.usd_per_hour * span.duration_nano / _NANOSECONDS_PER_HOUR).quantize(_PICODOLLAR))
 
     @cached_property

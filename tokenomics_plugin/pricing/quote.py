@@ -22,6 +22,8 @@ class Unpriced(StrEnum):
     """The span's counts contradict each other."""
     MODEL_UNKNOWN = "model_unknown"
     """Neither the price book nor the list has a price for this provider and model."""
+    DURATION_UNKNOWN = "duration_unknown"
+    """The price is by the hour, and the span does not say how long it took."""
     CLASS_UNPRICED = "class_unpriced"
     """The price found lacks a class of tokens that the call used."""
 

@@ -135,7 +135,7 @@ class Ledger:
         return tally
 
     def _extend_period(self, span: SpanRecord) -> None:
-        start, end = span.start_unix_nano, span.start_unix_nano + span.duration_nano
+        start, end = span.start_unix_nano, span.start_unix_nano + (span.duration_nano or 0)
         self.start_unix_nano = start if self.start_unix_nano is None else min(self.start_unix_nano, start)
         self.end_unix_nano = end if self.end_unix_nano is None else max(self.end_unix_nano, end)
 

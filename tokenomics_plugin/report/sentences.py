@@ -14,6 +14,7 @@ REASONS: Final = {
     Unpriced.USAGE_UNKNOWN: "the span does not say how many tokens it used",
     Unpriced.USAGE_INCONSISTENT: "the span's token counts contradict each other",
     Unpriced.MODEL_UNKNOWN: "no price is known for this model",
+    Unpriced.DURATION_UNKNOWN: "the price is by the hour, and the span does not say how long it took",
     Unpriced.CLASS_UNPRICED: "the price lacks a class of tokens that was used",
 }
 """Why calls have no cost."""

@@ -1,4 +1,4 @@
-"""All SQL that reads a store, on the column names of the Collector's ClickHouse exporter.
+"""All SQL with which reports read a store, on the column names of the Collector's ClickHouse exporter.
 
 It is written so that it can move to ClickHouse. What differs there is said beside each query; for all of
 them, the typed columns (`TaskId`, `InputTokens`, …) have to be added to the exporter's table first, such as
@@ -21,9 +21,9 @@ SELECT
     SpanName,
     ServiceName,
     epoch_ns(Timestamp),     -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
-    -- A clock that stepped back leaves a negative number; how long the span took is then unknown, and 0 keeps
-    -- it out of sums. ClickHouse: the exporter's Duration is unsigned and wraps around, so bound it from above.
-    greatest(Duration, 0),
+    -- A clock that stepped back leaves a negative number; how long the span took is then unknown.
+    -- ClickHouse: the exporter's Duration is unsigned and wraps around, so bound it from above.
+    CASE WHEN Duration >= 0 THEN Duration END,
     StatusCode,
     ErrorType,
     OperationName,
