@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
 
+# PyTorch's threads would spin while they wait for each other: beside other work on two cores that makes a model
+# many times slower, and on an idle machine it gains little.
+export OMP_WAIT_POLICY := PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench test-lowest test-backends clean
 
