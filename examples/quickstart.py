@@ -6,6 +6,7 @@ looks up one price well, and fails where it would take two. The report says what
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import sys
@@ -122,7 +123,7 @@ def main(count: int) -> None:
     if not agrees(summary, own):
         sys.exit("the report and the script's own count differ")
     print("\nOpen report.html next. The store is demo.duckdb:")
-    print(f"  .venv/bin/tokenomics report --db {DB} --prices {PRICE_BOOK} --format json")
+    print(f"  .venv/bin/tokenomics report --db {DB} --prices {os.path.relpath(PRICE_BOOK)} --format json")
 
 
 if __name__ == "__main__":
