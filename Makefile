@@ -55,4 +55,4 @@ test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pytest -q -rs -m "not backends"
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html

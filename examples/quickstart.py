@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ def agrees(summary: Summary, own: OwnCount) -> bool:
 
 def main(count: int) -> None:
     DB.unlink(missing_ok=True)
+    shutil.rmtree(f"{DB}.journal", ignore_errors=True)  # left by a run that was interrupted
     own = OwnCount()
     with Collector(CollectorConfig(db=DB, http_port=0, grpc_port=0)) as addresses:
         telemetry = tokenomics_plugin.configure(service_name="shop", endpoint=f"http://{addresses.http}")

@@ -11,9 +11,20 @@ Reports and the collector are in `tokenomics_plugin.report` and `tokenomics_plug
 extras of the same names; importing this package needs neither.
 """
 
+from tokenomics_plugin.errors import TokenomicsError
 from tokenomics_plugin.outcome import Outcome, OutcomeStatus
 from tokenomics_plugin.tasks import Task, record_outcome, task
 from tokenomics_plugin.telemetry import Telemetry, configure
 from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["Outcome", "OutcomeStatus", "Task", "Telemetry", "TokenUsage", "configure", "record_outcome", "task"]
+__all__ = [
+    "Outcome",
+    "OutcomeStatus",
+    "Task",
+    "Telemetry",
+    "TokenUsage",
+    "TokenomicsError",
+    "configure",
+    "record_outcome",
+    "task",
+]

@@ -152,6 +152,8 @@ def _base64_to_hex(_name: str, value: str) -> str:
 
 
 def _hex_to_base64(name: str, value: Any) -> str:
+    if value is None:  # in protobuf's JSON, null is the default
+        return ""
     raw = bytes.fromhex(value) if isinstance(value, str) else None
     if raw is None or len(raw) not in (0, _ID_BYTES[name]):
         raise ValueError(f"{name} must be {2 * _ID_BYTES[name]} hex digits, got {value!r}")

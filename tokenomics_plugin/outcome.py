@@ -10,6 +10,7 @@ and `tokenomics.*` where it has none (task, value, harm, version).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from typing import Any
 from tokenomics_plugin import semconv
 
 __all__ = ["Outcome", "OutcomeStatus", "as_money", "latest_outcomes"]
+
+_MONEY_DIGITS = 18
+"""Amounts beyond this are mistakes, and would overflow the sums of a whole report."""
 
 
 class OutcomeStatus(StrEnum):
@@ -66,6 +70,8 @@ class Outcome:
         object.__setattr__(self, "status", _status(self.status))
         for name in ("value", "harm"):
             object.__setattr__(self, name, as_money(name, getattr(self, name)))
+        if self.score is not None and not (isinstance(self.score, int | float) and math.isfinite(self.score)):
+            raise ValueError(f"score must be a finite number, got {self.score!r}; use None when there is none")
         if self.harm is not None and self.harm < 0:
             raise ValueError(f"harm must not be negative, got {self.harm}; a benefit belongs in value")
         if len(self.currency) != 3 or not self.currency.isalpha() or not self.currency.isupper():
@@ -121,8 +127,8 @@ class Outcome:
             currency=str(attributes.get(semconv.OUTCOME_CURRENCY, "USD")),
             evaluator=str(attributes.get(semconv.OUTCOME_EVALUATOR, "user")),
             evidence=attributes.get(semconv.OUTCOME_EVIDENCE),
-            observed_time_unix_nano=int(attributes.get(semconv.OUTCOME_OBSERVED_TIME, 0)),
-            version=int(attributes.get(semconv.OUTCOME_VERSION, 0)),
+            observed_time_unix_nano=_integer(semconv.OUTCOME_OBSERVED_TIME, attributes),
+            version=_integer(semconv.OUTCOME_VERSION, attributes),
             group=attributes.get(semconv.TASK_GROUP),
             trace_id=trace_id,
         )
@@ -166,7 +172,16 @@ def as_money(name: str, value: Decimal | int | float | str | None) -> Decimal | 
         raise ValueError(f"{name} must be an amount of money, got {value!r}") from None
     if not amount.is_finite():
         raise ValueError(f"{name} must be finite, got {value!r}; use None when it is unknown")
+    if amount and not -_MONEY_DIGITS <= amount.adjusted() <= _MONEY_DIGITS:
+        raise ValueError(f"{name} must be between 1e-{_MONEY_DIGITS} and 1e{_MONEY_DIGITS}, got {value!r}")
     return amount
+
+
+def _integer(name: str, attributes: Mapping[str, Any]) -> int:
+    try:
+        return int(attributes.get(name, 0))
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"{name} must be an integer, got {attributes[name]!r}") from error
 
 
 def _text(amount: Decimal | None) -> str | None:

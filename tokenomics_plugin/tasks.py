@@ -14,9 +14,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import wraps
 from types import TracebackType
@@ -38,6 +40,7 @@ __all__ = ["Task", "TaskSpanProcessor", "bind_tasks", "record_outcome", "task", 
 _LOGGER = logging.getLogger(__name__)
 _SCOPE: Final = "tokenomics_plugin"
 _ACTIVE_TASK: Final = context.create_key("tokenomics-task")
+_STARTED_THREAD: Final = context.create_key("tokenomics-started-thread")
 _BAGGAGE_ATTRIBUTES: Final = (semconv.TASK_ID, semconv.TASK_GROUP)
 _MAX_LINKS: Final = 128  # the SDK's own default limit
 _bound_providers: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -46,6 +49,8 @@ _bind_lock = threading.Lock()
 
 def task_attributes(otel_context: Context | None = None) -> dict[str, str]:
     """The `tokenomics.task.*` attributes that the baggage of a context asks for; empty outside a task."""
+    if _has_outlived_task(otel_context):
+        return {}
     pairs = ((name, baggage.get_baggage(name, otel_context)) for name in _BAGGAGE_ATTRIBUTES)
     return {name: str(value) for name, value in pairs if value is not None}
 
@@ -57,7 +62,7 @@ class TaskSpanProcessor(SpanProcessor):
         """Called by the SDK, in the thread that starts the span."""
         span.set_attributes(task_attributes(parent_context))
         active = context.get_value(_ACTIVE_TASK, parent_context)
-        if isinstance(active, Task):
+        if isinstance(active, Task) and not active._has_ended:
             active._saw(span)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -66,21 +71,26 @@ class TaskSpanProcessor(SpanProcessor):
 
 def bind_tasks(provider: TracerProvider) -> None:
     """Have `provider` write the task onto its spans; does nothing the second time, or without the SDK."""
+    _hand_context_to_threads()
     add_span_processor = getattr(provider, "add_span_processor", None)
     if add_span_processor is None:
         return
-    with _bind_lock:
-        if provider in _bound_providers:
-            return
-        _bound_providers.add(provider)
-    add_span_processor(TaskSpanProcessor())
+    try:
+        with _bind_lock:
+            if provider in _bound_providers:
+                return
+            _bound_providers.add(provider)
+        add_span_processor(TaskSpanProcessor())
+    except Exception:  # a provider that is not the SDK's, and unlike it
+        _LOGGER.exception("spans of %r will not carry the task they belong to", type(provider).__qualname__)
 
 
 class Task:
     """One unit of business work, as a sync or async context manager; made by `task`.
 
-    Spans that start inside it, in any thread or asyncio task, belong to it. Threads that a task starts
-    keep belonging to it, as asyncio tasks do; pools do not, only the work submitted to them.
+    Spans that start inside it, in any thread or asyncio task, belong to it. Of the pools of
+    `concurrent.futures` only the work submitted inside belongs to it; any other thread that is started inside
+    does while the task lasts, for it may be a worker that later tasks feed as well.
     """
 
     def __init__(
@@ -113,15 +123,17 @@ class Task:
         self._trace_ids: set[int] = set()
         self._lock = threading.Lock()
         self._token: Any = None
+        self._entered_unix_nano = 0
+        self._has_ended = False
 
     def __enter__(self) -> Self:
         if self._token is not None:
             raise RuntimeError(f"task {self.task_id!r} is entered already: make a new one with task(...)")
-        _hand_context_to_threads()
         bind_tasks(self._tracer_provider or trace.get_tracer_provider())
         surrounding = trace.get_current_span().get_span_context()
         if surrounding.is_valid:
             self._remember(surrounding)
+        self._entered_unix_nano, self._has_ended = time.time_ns(), False
         self._token = context.attach(self._context())
         return self
 
@@ -129,11 +141,9 @@ class Task:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         context.detach(self._token)
-        self._token = None
+        self._token, self._has_ended = None, True
         if self.outcome is None:
-            # Missing is not failed: somebody may still judge it, so it is counted as pending.
-            left_by = None if kind is None else f"left by {kind.__qualname__}"
-            self._emit(self._outcome(OutcomeStatus.PENDING, evidence=left_by))
+            self._emit_pending(None if kind is None else f"left by {kind.__qualname__}")
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -145,7 +155,10 @@ class Task:
 
     @property
     def traceparent(self) -> str | None:
-        """The task's first span as a W3C traceparent, to keep for `record_outcome`; `None` before there is one."""
+        """What is judged, as a W3C traceparent to keep for `record_outcome`; `None` before there is a span.
+
+        It is the span around the task, if there is one, else the first span inside.
+        """
         if not self._roots:
             return None
         root = self._roots[0]
@@ -205,6 +218,9 @@ class Task:
         )
         if self.outcome is not None and completed.version <= self.outcome.version:
             completed = dataclasses.replace(completed, version=self.outcome.version + 1)
+        if self.outcome is not None and completed.observed_time_unix_nano < self.outcome.observed_time_unix_nano:
+            # It was built before the other, or the clock stepped back; recorded later, it revises all the same.
+            completed = dataclasses.replace(completed, observed_time_unix_nano=self.outcome.observed_time_unix_nano)
         self.outcome = completed
         self._emit(completed)
         return completed
@@ -230,6 +246,13 @@ class Task:
 
     def _outcome(self, status: OutcomeStatus, **fields: Any) -> Outcome:
         return Outcome(task_id=self.task_id, status=status, currency=self.currency, group=self.group, **fields)
+
+    def _emit_pending(self, evidence: str | None) -> None:
+        # Missing is not failed: somebody may still judge it. Dated at the start, so that it does not outrank
+        # a judgement that was recorded meanwhile by the task's id.
+        self._emit(
+            self._outcome(OutcomeStatus.PENDING, evidence=evidence, observed_time_unix_nano=self._entered_unix_nano)
+        )
 
     def _emit(self, outcome: Outcome) -> None:
         _send(
@@ -295,6 +318,7 @@ def record_outcome(
 
     Raises:
         ValueError: If a field breaks its rule (see `Outcome`), or the traceparent is not one.
+        TypeError: If `Outcome` has no such field.
     """
     judged = () if traceparent is None else (_parse_traceparent(traceparent),)
     outcome = Outcome(task_id=task_id, status=OutcomeStatus(status), trace_id=_trace_id(judged), **fields)
@@ -309,14 +333,22 @@ def _send(
     tracer_provider: TracerProvider | None,
     logger_provider: LoggerProvider | None,
 ) -> None:
-    """Send the event and its carrier; a failure is logged, never raised into the traced program."""
+    """Send the carrier and the event, whatever becomes of the other."""
     if isinstance(tracer_provider or trace.get_tracer_provider(), trace.ProxyTracerProvider):
         _LOGGER.warning("outcome of task %r goes nowhere: call tokenomics_plugin.configure() first", outcome.task_id)
-    try:
+    with _guarded("carrier span", outcome):
         _send_carrier(outcome, judged, tracer_provider or trace.get_tracer_provider())
+    with _guarded("event", outcome):
         _send_event(outcome, judged, logger_provider or get_logger_provider())
+
+
+@contextmanager
+def _guarded(what: str, outcome: Outcome) -> Iterator[None]:
+    """A failure to send is logged, never raised into the traced program."""
+    try:
+        yield
     except Exception:
-        _LOGGER.exception("outcome of task %r was not sent", outcome.task_id)
+        _LOGGER.exception("the %s of an outcome of task %r was not sent", what, outcome.task_id)
 
 
 def _send_carrier(outcome: Outcome, judged: tuple[SpanContext, ...], provider: TracerProvider) -> None:
@@ -368,7 +400,7 @@ def _trace_id(judged: Sequence[SpanContext]) -> str | None:
 
 
 def _hand_context_to_threads() -> None:
-    """Teach threads and thread pools to carry the current task's context; once for the process."""
+    """Teach threads and thread pools to carry the context of a task; once for the process."""
     with _bind_lock:
         if not hasattr(threading.Thread.start, "__tokenomics__"):
             _wrap(threading.Thread, "start", _start_in_task)
@@ -380,7 +412,7 @@ def _wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
 
     @wraps(original)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if context.get_value(_ACTIVE_TASK) is None:
+        if baggage.get_baggage(semconv.TASK_ID) is None:
             return original(self, *args, **kwargs)
         return around(original, self, *args, **kwargs)
 
@@ -388,15 +420,22 @@ def _wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
     setattr(owner, name, wrapper)
 
 
+def _has_outlived_task(otel_context: Context | None) -> bool:
+    """Whether this is a thread that a task started, and the task is over."""
+    active = context.get_value(_ACTIVE_TASK, otel_context)
+    return isinstance(active, Task) and active._has_ended and bool(context.get_value(_STARTED_THREAD, otel_context))
+
+
 def _start_in_task(original: Callable[..., None], thread: threading.Thread) -> None:
-    thread.run = _in_context(thread.run)  # type: ignore[method-assign]  # on the instance: dies with it
+    inherited = context.set_value(_STARTED_THREAD, True)
+    thread.run = _in_context(thread.run, inherited)  # type: ignore[method-assign]  # on the instance: dies with it
     original(thread)
 
 
 def _submit_in_task(
     original: Callable[..., Any], pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Any:
-    bound = _in_context(function)
+    bound = _in_context(function, context.get_current())
     # A pool's threads outlive the task that happens to start them: they must not inherit it.
     token = context.attach(Context())
     try:
@@ -405,9 +444,7 @@ def _submit_in_task(
         context.detach(token)
 
 
-def _in_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    captured = context.get_current()
-
+def _in_context(function: Callable[..., Any], captured: Context) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         token = context.attach(captured)
         try:

@@ -21,6 +21,7 @@ from opentelemetry._logs import get_logger_provider, set_logger_provider
 
 # Private, but the only way to tell "the application set none" from "it set one that is not the SDK's".
 from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.environment_variables import OTEL_PYTHON_ID_GENERATOR
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -66,15 +67,20 @@ class Telemetry:
     """Where outcomes are emitted as events."""
     meter_provider: Any
     """Where metrics are recorded."""
+    ours: tuple[Any, ...] = ()
+    """Those of the three that `configure` made; the others are the application's."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what is buffered; whether all of it went out in time."""
         return all([_call(provider, "force_flush", timeout_millis) for provider in self._providers()])
 
     def shutdown(self) -> None:
-        """Send what is buffered and stop. Also happens when the process exits."""
+        """Send what is buffered and stop, as happens anyway when the process exits.
+
+        The application's own providers are only flushed.
+        """
         for provider in self._providers():
-            _call(provider, "shutdown")
+            _call(provider, "shutdown" if any(provider is one for one in self.ours) else "force_flush")
 
     def _providers(self) -> tuple[Any, ...]:
         return self.tracer_provider, self.logger_provider, self.meter_provider
@@ -108,6 +114,7 @@ def configure(
     with _lock:
         if _configured is None:
             target = _Target(endpoint=endpoint, protocol=protocol, headers=headers)
+            target.check()
             _configured = _configure(_resource(service_name), target)
         return _configured
 
@@ -119,6 +126,12 @@ class _Target:
     endpoint: str | None
     protocol: Protocol | None
     headers: Mapping[str, str] | None
+
+    def check(self) -> None:
+        """Find every exporter before a provider is set: one without exporters could not be replaced any more."""
+        for signal in _PROTOCOL_VARIABLE:
+            for name in self._names(signal):
+                _load_exporter(name, signal)
 
     def exporters(self, signal: _Signal) -> list[Any]:
         """The exporters of a signal, made from their entry points."""
@@ -157,14 +170,24 @@ class _Target:
 
 
 def _load_exporter(name: str, signal: _Signal) -> Callable[..., Any]:
-    found = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+    return _load(f"opentelemetry_{signal}_exporter", name, variable=f"OTEL_{signal.upper()}_EXPORTER")
+
+
+def _id_generator() -> Any:
+    """What `OTEL_PYTHON_ID_GENERATOR` names; `None` leaves it to the SDK."""
+    name = os.environ.get(OTEL_PYTHON_ID_GENERATOR, "").strip()
+    return _load("opentelemetry_id_generator", name, variable=OTEL_PYTHON_ID_GENERATOR)() if name else None
+
+
+def _load(group: str, name: str, *, variable: str) -> Callable[..., Any]:
+    found = entry_points(group=group, name=name)
     if not found:
+        kind = group.replace("_", " ")
         raise TokenomicsError(
-            f"no {signal} exporter is called {name!r}: install the package that brings it, or correct "
-            f"OTEL_{signal.upper()}_EXPORTER"
+            f"no {kind} is called {name!r}: install the package that brings it, or correct {variable}"
         )
-    exporter: Callable[..., Any] = next(iter(found)).load()
-    return exporter
+    loaded: Callable[..., Any] = next(iter(found)).load()
+    return loaded
 
 
 def _resource(service_name: str | None) -> Resource:
@@ -173,52 +196,60 @@ def _resource(service_name: str | None) -> Resource:
 
 
 def _configure(resource: Resource, target: _Target) -> Telemetry:
-    telemetry = Telemetry(
-        tracer_provider=_tracer_provider(resource, target),
-        logger_provider=_logger_provider(resource, target),
-        meter_provider=_meter_provider(resource, target),
+    providers = (
+        _tracer_provider(resource, target),
+        _logger_provider(resource, target),
+        _meter_provider(resource, target),
     )
-    bind_tasks(telemetry.tracer_provider)
-    return telemetry
+    (tracer_provider, _), (logger_provider, _), (meter_provider, _) = providers
+    bind_tasks(tracer_provider)
+    return Telemetry(
+        tracer_provider=tracer_provider,
+        logger_provider=logger_provider,
+        meter_provider=meter_provider,
+        ours=tuple(provider for provider, is_ours in providers if is_ours),
+    )
 
 
-def _tracer_provider(resource: Resource, target: _Target) -> Any:
+def _tracer_provider(resource: Resource, target: _Target) -> tuple[Any, bool]:
+    """The provider to use, and whether we made it."""
     provider: Any = trace.get_tracer_provider()
-    ours = isinstance(provider, trace.ProxyTracerProvider)
-    if ours:
-        provider = TracerProvider(resource=resource)
+    is_ours = isinstance(provider, trace.ProxyTracerProvider)
+    if is_ours:
+        provider = TracerProvider(resource=resource, id_generator=_id_generator())
         trace.set_tracer_provider(provider)
-    if _should_export(provider, "add_span_processor", ours, target):
+    if _should_export(provider, "add_span_processor", is_ours, target):
         for exporter in target.exporters("traces"):
             provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
+    return provider, is_ours
 
 
-def _logger_provider(resource: Resource, target: _Target) -> Any:
+def _logger_provider(resource: Resource, target: _Target) -> tuple[Any, bool]:
     provider: Any = get_logger_provider()
-    ours = isinstance(provider, ProxyLoggerProvider)
-    if ours:
+    is_ours = isinstance(provider, ProxyLoggerProvider)
+    if is_ours:
         provider = LoggerProvider(resource=resource)
         set_logger_provider(provider)
-    if _should_export(provider, "add_log_record_processor", ours, target):
+    if _should_export(provider, "add_log_record_processor", is_ours, target):
         for exporter in target.exporters("logs"):
             provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-    return provider
+    return provider, is_ours
 
 
-def _meter_provider(resource: Resource, target: _Target) -> Any:
+def _meter_provider(resource: Resource, target: _Target) -> tuple[Any, bool]:
     provider: Any = metrics.get_meter_provider()
     # A meter provider takes its readers when it is made: an application's own cannot be given another.
-    if isinstance(provider, _ProxyMeterProvider):
+    is_ours = isinstance(provider, _ProxyMeterProvider)
+    if is_ours:
         provider = MeterProvider(
             resource=resource, metric_readers=[_reader(exporter) for exporter in target.exporters("metrics")]
         )
         metrics.set_meter_provider(provider)
-    return provider
+    return provider, is_ours
 
 
-def _should_export(provider: Any, needed: str, ours: bool, target: _Target) -> bool:
-    return ours or (target.endpoint is not None and hasattr(provider, needed))
+def _should_export(provider: Any, needed: str, is_ours: bool, target: _Target) -> bool:
+    return is_ours or (target.endpoint is not None and hasattr(provider, needed))
 
 
 def _reader(exporter: Any) -> MetricReader:

@@ -25,6 +25,10 @@ _CLASSES = (
     "visible_output_tokens",
     "reasoning_tokens",
 )
+# LangChain's OpenAI package puts the service tier before the names of the parts; its Anthropic package sets the
+# count of cache writes to 0 where it also gives them by their time to live.
+_SERVICE_TIERS = ("", "flex_", "priority_")
+_WRITES_BY_TTL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +100,9 @@ class TokenUsage:
         return cls.from_inclusive(
             input_tokens=_count(usage_metadata, "input_tokens"),
             output_tokens=_count(usage_metadata, "output_tokens"),
-            cache_read_tokens=_count(inputs, "cache_read"),
-            cache_write_tokens=_count(inputs, "cache_creation"),
-            reasoning_tokens=_count(outputs, "reasoning"),
+            cache_read_tokens=_total(inputs, *(f"{tier}cache_read" for tier in _SERVICE_TIERS)),
+            cache_write_tokens=_total(inputs, *(f"{tier}cache_creation" for tier in _SERVICE_TIERS), *_WRITES_BY_TTL),
+            reasoning_tokens=_total(outputs, *(f"{tier}reasoning" for tier in _SERVICE_TIERS)),
         )
 
     @classmethod
@@ -112,6 +116,7 @@ class TokenUsage:
             input_tokens=_count(usage, f"{prefix_in}_tokens"),
             output_tokens=_count(usage, f"{prefix_out}_tokens"),
             cache_read_tokens=_count(inputs, "cached_tokens"),
+            cache_write_tokens=_count(inputs, "cache_write_tokens"),
             reasoning_tokens=_count(outputs, "reasoning_tokens"),
         )
 
@@ -184,12 +189,17 @@ def _part(count: int | None, *, total: int | None) -> int | None:
 
 def _count(source: Mapping[str, Any], name: str) -> int | None:
     value = source.get(name)
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         return None
     try:
         return int(value)
     except (TypeError, ValueError):
         return None
+
+
+def _total(source: Mapping[str, Any], *names: str) -> int | None:
+    counts = [count for name in names if (count := _count(source, name)) is not None]
+    return sum(counts) if counts else None
 
 
 def _attribute(attributes: Mapping[str, Any], name: str) -> int | None:

@@ -315,7 +315,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         if run is None or run.span is None or run.has_streamed:
             return
         run.has_streamed = True
-        waited_s = (time.time_ns() - run.started_unix_nano) / 1e9
+        waited_s = (time.perf_counter_ns() - run.started_clock_ns) / 1e9
         run.span.set_attributes(
             {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
         )

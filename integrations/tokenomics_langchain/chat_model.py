@@ -111,9 +111,9 @@ class ChatLocalLLM(BaseChatModel):
             kwargs: Bound as they are.
 
         Raises:
-            ValueError: If `tool_choice` names no tool.
+            ValueError: If `tool_choice` names none of the tools, or one is no function.
         """
-        offered = [convert_to_openai_tool(tool) for tool in tools]
+        offered = [_openai_tool(tool) for tool in tools]
         _forced_tools(offered, tool_choice)  # a wrong choice should fail here, not at the first call
         return self.bind(tools=offered, tool_choice=tool_choice, parallel_tool_calls=parallel_tool_calls, **kwargs)
 
@@ -203,8 +203,7 @@ class _Answer:
 
     def chunk(self, delta: TextDelta) -> ChatGenerationChunk:
         parts = list(self._parts(delta))
-        # A broken call stays in the text as well: what the model wrote must not get lost.
-        text = "".join(part if isinstance(part, str) else "" if part.is_valid else part.text for part in parts)
+        text = "".join(map(_visible_text, parts))
         calls = [self._call_chunk(part) for part in parts if not isinstance(part, str)]
         ending = self._ending(delta) if delta.finish_reason else {}
         return ChatGenerationChunk(message=AIMessageChunk(content=text, tool_call_chunks=calls, **ending))
@@ -241,6 +240,20 @@ class _Answer:
             "model_provider": _PROVIDER,
         }
         return {"usage_metadata": usage, "response_metadata": response, "chunk_position": "last"}
+
+
+def _visible_text(part: str | ToolCall) -> str:
+    """A broken call stays in the text: what the model wrote must not get lost."""
+    if isinstance(part, str):
+        return part
+    return "" if part.is_valid else part.text
+
+
+def _openai_tool(tool: Any) -> Json:
+    converted = convert_to_openai_tool(tool)
+    if "function" not in converted:
+        raise ValueError(f"ChatLocalLLM calls functions only, got a tool of type {converted.get('type')!r}")
+    return converted
 
 
 def _refuse_unknown(kwargs: Json) -> None:
@@ -321,7 +334,7 @@ def _to_chat_call(call: LangChainToolCall) -> Json:
 
 def _text(message: BaseMessage) -> str:
     blocks = message.content if isinstance(message.content, list) else []
-    kinds = {block["type"] for block in blocks if isinstance(block, dict)}
+    kinds = {str(block.get("type")) for block in blocks if isinstance(block, dict)}
     if other := sorted(kinds - {"text"}):
         raise ValueError(f"ChatLocalLLM reads text only, got content of type {', '.join(other)}")
     return str(message.text)

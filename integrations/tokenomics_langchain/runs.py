@@ -9,6 +9,7 @@ A run without a span of its own is kept too, so that its children find the neare
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,8 @@ class Run:
     """The `tokenomics.task.*` attributes of that context."""
     started_unix_nano: int
     """When LangChain reported the start."""
+    started_clock_ns: int
+    """The same on the monotonic clock, for what is measured from there."""
     chain_kind: ChainKind | None = None
     """What it is, for a chain run; `None` for a call of a model, a tool or a retriever."""
     agent_name: str | None = None
@@ -99,7 +102,8 @@ class Runs:
     def __init__(self, tracer: Tracer, *, max_open: int) -> None:
         self._tracer = tracer
         self._max_open = max_open
-        # Its single operations are atomic, `popitem` of the oldest included, so they need no lock.
+        # An OrderedDict compares UUIDs in Python in the middle of an operation, so its operations are not atomic.
+        self._lock = threading.Lock()
         self._open: OrderedDict[UUID, Run] = OrderedDict()
 
     def __len__(self) -> int:
@@ -107,7 +111,8 @@ class Runs:
 
     def find(self, run_id: UUID | None) -> Run | None:
         """An open run; `None` when it has ended, or began where the handler did not listen."""
-        return None if run_id is None else self._open.get(run_id)
+        with self._lock:
+            return None if run_id is None else self._open.get(run_id)
 
     def begin(
         self, run_id: UUID, parent_run_id: UUID | None, *, name: str | None, metadata: Mapping[str, Any] | None
@@ -122,10 +127,13 @@ class Runs:
             ambient=ambient,
             task=task,
             started_unix_nano=time.time_ns(),
+            started_clock_ns=time.perf_counter_ns(),
         )
-        self._open[run_id] = run
-        if len(self._open) > self._max_open:
-            self._evict_oldest()
+        with self._lock:
+            self._open[run_id] = run
+            oldest = self._open.popitem(last=False)[1] if len(self._open) > self._max_open else None
+        if oldest is not None and oldest.span is not None:
+            oldest.span.end()
         return run
 
     def show(self, run: Run, name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL) -> None:
@@ -140,12 +148,8 @@ class Runs:
 
     def finish(self, run_id: UUID) -> Run | None:
         """Forget a run that ends now; `None` when it is not open."""
-        return self._open.pop(run_id, None)
-
-    def _evict_oldest(self) -> None:
-        _, oldest = self._open.popitem(last=False)
-        if oldest.span is not None:
-            oldest.span.end()
+        with self._lock:
+            return self._open.pop(run_id, None)
 
 
 def _surroundings(parent: Run | None) -> tuple[Context, Mapping[str, str]]:

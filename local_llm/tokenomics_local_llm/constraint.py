@@ -7,7 +7,8 @@ the model reads them in one pass instead of proposing them one by one.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import Final
+from weakref import WeakKeyDictionary
 
 import llguidance.hf
 import torch
@@ -18,6 +19,9 @@ from tokenomics_local_llm.errors import UnsupportedSchemaError
 from tokenomics_local_llm.model import LocalModel
 
 __all__ = ["Constraint"]
+
+# Half a second each to make; they go with their models.
+_TOKENIZERS: Final[WeakKeyDictionary[LocalModel, LLTokenizer]] = WeakKeyDictionary()
 
 
 class Constraint:
@@ -63,9 +67,11 @@ class Constraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise UnsupportedSchemaError(f"this grammar cannot be enforced: {self._matcher.get_error()}")
+            reason = self._matcher.get_error().partition("\n")[0]  # the parser's whole state follows
+            raise UnsupportedSchemaError(f"this grammar cannot be enforced, take the cause out of it: {reason}")
 
 
-@lru_cache(maxsize=4)  # half a second each; a LocalModel hashes by identity
 def _tokenizer(model: LocalModel) -> LLTokenizer:
-    return llguidance.hf.from_tokenizer(model.tokenizer, n_vocab=model.vocabulary_size)
+    if model not in _TOKENIZERS:
+        _TOKENIZERS[model] = llguidance.hf.from_tokenizer(model.tokenizer, n_vocab=model.vocabulary_size)
+    return _TOKENIZERS[model]

@@ -129,12 +129,11 @@ def _runs(
         yield _Run(forced, ends=True)
         return
     unread = prompt + forced
-    while True:
+    ends = False
+    while not ends:
         chosen = _choose(model.next_logits(unread, cache), sampler, constraint)
         ends = chosen[-1] in model.end_tokens or (constraint is not None and constraint.finished)
         yield _Run(forced + chosen, ends=ends)
-        if ends:
-            return
         unread, forced = chosen, []
 
 

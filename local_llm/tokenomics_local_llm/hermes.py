@@ -191,7 +191,7 @@ def _first_end(text: str) -> int | None:
 def _parse(text: str) -> list[ToolCall]:
     try:
         body = json.loads(text.removeprefix(_OPEN).removesuffix(_CLOSE))
-    except ValueError:
+    except (ValueError, RecursionError):  # a model can write a thousand brackets
         return [ToolCall(text=text)]
     calls = body if isinstance(body, list) else [body]
     return [_tool_call(call, text) for call in calls]

@@ -7,7 +7,7 @@ so generations interleave token by token and none waits for another to end.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from inspect import signature
 from threading import Lock
 from typing import Any, Final
@@ -43,18 +43,18 @@ class LocalModel:
         parameters = signature(model.forward).parameters
         self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
 
-    @property
+    @cached_property
     def context_tokens(self) -> int | None:
         """The most tokens that prompt and answer may have together; `None` when the model sets no limit."""
         limit: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return limit
 
-    @property
+    @cached_property
     def vocabulary_size(self) -> int:
         """The length of a row of logits; may exceed the tokenizer's vocabulary, which some models pad."""
         return int(self.model.config.get_text_config().vocab_size)
 
-    @property
+    @cached_property
     def end_tokens(self) -> frozenset[int]:
         """The tokens that end an answer, by the model's and by the tokenizer's account."""
         ids = self.model.generation_config.eos_token_id if self.model.generation_config else None
@@ -107,10 +107,9 @@ def load_model(
 
 
 def _device(device: str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=device).device
+        return torch.empty(0, device=chosen).device  # with its index: "cuda" is the same device as "cuda:0"
     except (RuntimeError, AssertionError) as error:
         raise ModelLoadError(f"device {device!r} is not usable with this PyTorch: name another, as 'cpu'") from error
 
@@ -127,7 +126,7 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
 def _fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16, but float32 on a CPU without AVX-512, which would have to emulate it.
 
-    SmolLM2, one core of a 2023 EPYC, tokens/s read and written: bfloat16 590 and 20, float32 313 and 15; the
+    SmolLM2 on one core of an AMD EPYC (Zen 4), tokens/s read and written: bfloat16 590 and 20, float32 313 and 15; the
     same core held to AVX2: bfloat16 88 and 24, float32 308 and 14.
     """
     emulated = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512"

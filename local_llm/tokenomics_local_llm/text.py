@@ -22,10 +22,10 @@ class Detokenizer:
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
         self._tokens: list[int] = []
-        """The tokens since the last whole character but one, because tokenizers that strip a leading space decode a
+        """Those whose text is not all out, after some whose text is: tokenizers that strip a leading space decode a
         token differently at the start of a text."""
         self._given = 0
-        """How many characters of their text are out."""
+        """How many characters of the text of `_tokens` are out."""
 
     def push(self, tokens: Sequence[int]) -> str:
         """The text that these tokens complete."""

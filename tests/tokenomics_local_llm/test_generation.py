@@ -73,7 +73,7 @@ def test_text_ends_with_the_models_own_ending(make_model: Callable[..., LocalMod
     assert delta.completion_tokens < 3000
 
 
-@settings(deadline=None)  # a text on a busy machine
+@settings(deadline=None, max_examples=25)  # two texts each
 @given(data=st.data())
 def test_text_ends_before_a_stop_sequence(tiny: LocalModel, data: st.DataObject) -> None:
     options: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "seed": 3}

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenomics_local_llm import ToolCall, ToolCallParser
 from tokenomics_local_llm.hermes import render_call, system_text
 
+UNTIMED = settings(deadline=None)  # a busy machine is no failure
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -37,6 +38,7 @@ def joined(parts: list[str | ToolCall]) -> list[str | ToolCall]:
     return result
 
 
+@UNTIMED
 @given(name=st.text(), arguments=ARGUMENTS)
 def test_rendered_call_is_read_back(name: str, arguments: dict[str, Any]) -> None:
     text = render_call(name, arguments)
@@ -44,6 +46,7 @@ def test_rendered_call_is_read_back(name: str, arguments: dict[str, Any]) -> Non
     assert parse(text) == [ToolCall(text=text, name=name, arguments=arguments)]
 
 
+@UNTIMED
 @given(pieces=st.lists(FRAGMENTS, max_size=12), data=st.data())
 def test_it_does_not_matter_where_the_text_is_cut(pieces: list[str], data: st.DataObject) -> None:
     text = "".join(pieces)
@@ -52,6 +55,7 @@ def test_it_does_not_matter_where_the_text_is_cut(pieces: list[str], data: st.Da
     assert joined(parse(*pieces)) == joined(parse(text[:cut], text[cut:])) == joined(parse(*text))
 
 
+@UNTIMED
 @given(pieces=st.lists(FRAGMENTS, max_size=12))
 def test_nothing_that_the_model_wrote_gets_lost(pieces: list[str]) -> None:
     parts = parse(*pieces)
@@ -87,7 +91,16 @@ def test_several_calls_in_one_list_are_several_calls() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "not json", "{", "[1]", '{"name": "f"}', '{"name": 1, "arguments": {}}', '{"name": "f", "arguments": "x"}'],
+    [
+        "",
+        "not json",
+        "{",
+        "[1]",
+        "[" * 10_000,
+        '{"name": "f"}',
+        '{"name": 1, "arguments": {}}',
+        '{"name": "f", "arguments": "x"}',
+    ],
 )
 def test_what_only_begins_like_a_call_is_invalid(body: str) -> None:
     text = f"<tool_call>{body}</tool_call>"

@@ -4,19 +4,22 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenomics_local_llm.sampling import Sampler
 
+UNTIMED = settings(deadline=None)  # a busy machine is no failure
 LOGITS = st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=20).map(torch.tensor)
 
 
+@UNTIMED
 @given(logits=LOGITS)
 def test_temperature_zero_takes_the_most_probable_token(logits: torch.Tensor) -> None:
     assert logits[Sampler(temperature=0)(logits)] == logits.max()
 
 
+@UNTIMED
 @given(
     logits=LOGITS,
     temperature=st.floats(0, exclude_max=True, max_value=float("inf")),
@@ -32,6 +35,7 @@ def test_forbidden_token_is_never_drawn(
     assert Sampler(temperature=temperature, top_p=top_p)(logits) not in forbidden
 
 
+@UNTIMED
 @given(logits=LOGITS, seed=st.integers(0, 2**32))
 def test_same_seed_draws_the_same_tokens(logits: torch.Tensor, seed: int) -> None:
     first, second = (Sampler(temperature=1, seed=seed) for _ in range(2))
@@ -45,6 +49,7 @@ def test_without_a_seed_draws_differ() -> None:
     assert len({Sampler(temperature=1)(logits) for _ in range(20)}) > 1
 
 
+@UNTIMED
 @given(logits=LOGITS)
 def test_small_nucleus_holds_only_the_most_probable_token(logits: torch.Tensor) -> None:
     drawn = Sampler(temperature=1, top_p=1e-9)(logits)

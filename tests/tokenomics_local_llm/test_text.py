@@ -3,16 +3,18 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenomics_local_llm import LocalModel
 from tokenomics_local_llm.text import Detokenizer, StopSequences
 
+UNTIMED = settings(deadline=None)  # a busy machine is no failure
 PIECES = st.lists(st.text("abc", max_size=4))
 STOPS = st.lists(st.text("abc", min_size=1, max_size=3), max_size=3)
 
 
+@UNTIMED
 @given(text=st.text(), run=st.integers(1, 5))
 def test_text_comes_out_whole_however_its_tokens_come(tiny: LocalModel, text: str, run: int) -> None:
     detokenizer = Detokenizer(tiny.decode)
@@ -23,6 +25,7 @@ def test_text_comes_out_whole_however_its_tokens_come(tiny: LocalModel, text: st
     assert "".join(pieces) + detokenizer.flush() == text
 
 
+@UNTIMED
 @given(text=st.text(st.characters(exclude_characters="\ufffd", exclude_categories=["Cs"])), run=st.integers(1, 5))
 def test_no_piece_ends_inside_a_character(tiny: LocalModel, text: str, run: int) -> None:
     detokenizer = Detokenizer(tiny.decode)
@@ -41,6 +44,7 @@ def test_characters_come_as_soon_as_they_are_whole() -> None:
     assert pieces == ["a", "", "é", "", "", "", "😀"]
 
 
+@UNTIMED
 @given(tokens=st.lists(st.integers(2, 300)))
 def test_bytes_that_are_no_character_lose_nothing_else(tiny: LocalModel, tokens: list[int]) -> None:
     detokenizer = Detokenizer(tiny.decode)
@@ -58,6 +62,7 @@ def test_broken_bytes_are_not_waited_on_for_ever(tiny: LocalModel) -> None:
     assert any(detokenizer.push(first_of_two_bytes) for _ in range(4))
 
 
+@UNTIMED
 @given(pieces=PIECES, stop=STOPS)
 def test_text_ends_before_the_stop_sequence_that_is_complete_first(pieces: list[str], stop: list[str]) -> None:
     text = "".join(pieces)
@@ -81,6 +86,7 @@ def test_stop_sequence_is_seen_wherever_pieces_meet(pieces: list[str], out: str)
     assert "".join(stops.push(piece) for piece in pieces) + stops.flush() == out
 
 
+@UNTIMED
 @given(pieces=PIECES)
 def test_without_stop_sequences_nothing_is_held_back(pieces: list[str]) -> None:
     stops = StopSequences([])

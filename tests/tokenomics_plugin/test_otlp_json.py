@@ -54,6 +54,12 @@ def test_an_attribute_called_like_an_id_is_left_alone() -> None:
     assert parse_line(to_json(request)) == (Signal.TRACES, request)
 
 
+def test_null_is_the_default_for_an_id_as_for_any_field() -> None:
+    line = '{"resourceSpans": [{"scopeSpans": [{"spans": [{"parentSpanId": null, "name": null}]}]}]}'
+
+    assert parse_line(line)[0] is Signal.TRACES
+
+
 def test_unknown_fields_are_ignored() -> None:
     assert parse_line('{"resourceLogs": [], "fromTheFuture": 1}')[0] is Signal.LOGS
 

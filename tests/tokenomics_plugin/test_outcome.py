@@ -15,7 +15,7 @@ outcomes = st.builds(
     Outcome,
     task_id=st.text(min_size=1),
     status=st.sampled_from(OutcomeStatus),
-    score=st.none() | st.floats(allow_nan=False),
+    score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     value=st.none() | amounts,
     harm=st.none() | amounts.map(abs),
     currency=st.sampled_from(["USD", "EUR"]),
@@ -57,6 +57,9 @@ def test_the_evaluation_event_has_the_conventions_names() -> None:
         ({"status": "done"}, "status must be one of succeeded, failed, harmful, pending, got 'done'"),
         ({"value": "much"}, "value must be an amount of money, got 'much'"),
         ({"value": float("nan")}, "value must be finite"),
+        ({"value": "1e99999999"}, "value must be between 1e-18 and 1e18"),
+        ({"score": float("nan")}, "score must be a finite number, got nan"),
+        ({"score": "high"}, "score must be a finite number, got 'high'"),
         ({"harm": -1}, "harm must not be negative, got -1"),
         ({"currency": "dollars"}, "currency must be an ISO 4217 code such as 'USD', got 'dollars'"),
     ],
@@ -74,6 +77,14 @@ def test_a_float_is_the_decimal_that_it_prints_as() -> None:
 def test_attributes_without_a_task_are_not_an_outcome() -> None:
     with pytest.raises(ValueError, match=r"not an outcome: tokenomics\.task\.id missing"):
         Outcome.from_attributes({semconv.OUTCOME_STATUS: "failed"})
+
+
+@pytest.mark.parametrize("time", [(1,), float("inf"), "yesterday"])
+def test_a_time_that_is_none_makes_the_outcome_unreadable(time: Any) -> None:
+    attributes = Outcome(task_id="t", status=OutcomeStatus.FAILED).to_attributes()
+
+    with pytest.raises(ValueError, match=r"observed_time_unix_nano must be an integer|invalid literal"):
+        Outcome.from_attributes(attributes | {semconv.OUTCOME_OBSERVED_TIME: time})
 
 
 def test_the_outcome_observed_last_counts() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import subprocess
 import sys
 import textwrap
@@ -12,11 +13,11 @@ from typing import Any
 
 import pytest
 from opentelemetry import context, trace
-from opentelemetry.propagate import inject
+from opentelemetry.propagate import extract, inject
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from tokenomics_plugin import semconv
-from tokenomics_plugin.outcome import Outcome, OutcomeStatus
+from tokenomics_plugin.outcome import Outcome, OutcomeStatus, latest_outcomes
 from tokenomics_plugin.tasks import Task, bind_tasks, record_outcome, task
 
 
@@ -220,6 +221,65 @@ def test_a_task_left_without_a_judgement_is_pending(start: Any, capture: Any) ->
     assert (carriers(capture)[0].attributes or {})[semconv.OUTCOME_STATUS] == "pending"
 
 
+def test_leaving_a_task_does_not_undo_a_judgement_by_its_id(start: Any, capture: Any) -> None:
+    with start("t1"):
+        record_outcome("t1", "succeeded", tracer_provider=capture.tracer_provider)
+
+    sent = [Outcome.from_attributes(dict(span.attributes or {})) for span in carriers(capture)]
+    assert latest_outcomes(sent)["t1"].status is OutcomeStatus.SUCCEEDED
+
+
+def test_an_outcome_built_earlier_and_recorded_later_still_revises(start: Any, capture: Any) -> None:
+    with start("t1") as current:
+        built = Outcome(task_id="t1", status=OutcomeStatus.SUCCEEDED)
+        current.fail()
+        current.record(built)
+
+    sent = [Outcome.from_attributes(dict(span.attributes or {})) for span in carriers(capture)]
+    assert latest_outcomes(sent)["t1"].status is OutcomeStatus.SUCCEEDED
+
+
+def test_a_worker_thread_does_not_stay_with_the_task_that_started_it(start: Any, span: Any, capture: Any) -> None:
+    work: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def serve() -> None:
+        while (name := work.get()) is not None:
+            span(name)
+
+    with start("t1"):
+        worker = threading.Thread(target=serve)
+        worker.start()
+    with start("t2"):
+        work.put("later")
+        work.put(None)
+        worker.join()
+
+    assert task_of(capture, "later") is None
+
+
+def test_threads_belong_to_a_task_that_only_came_as_baggage(capture: Any, span: Any) -> None:
+    bind_tasks(capture.tracer_provider)
+    token = context.attach(extract({"baggage": "tokenomics.task.id=t1"}))
+    thread = threading.Thread(target=span, args=["in thread"])
+    thread.start()
+    thread.join()
+    context.detach(token)
+
+    assert task_of(capture, "in thread") == "t1"
+
+
+def test_a_provider_unlike_the_sdks_does_not_stop_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    class Slotted:
+        __slots__ = ()
+
+        def add_span_processor(self, _processor: object) -> None:
+            raise AssertionError("never reached: it cannot be remembered")
+
+    bind_tasks(Slotted())  # type: ignore[arg-type]
+
+    assert "will not carry the task" in caplog.text
+
+
 def test_an_exception_passes_unchanged_and_its_message_stays_private(start: Any, capture: Any) -> None:
     secret = ValueError("card 4111 1111 1111 1111")
     with pytest.raises(ValueError, match="card") as raised, start("t1"):
@@ -307,7 +367,17 @@ def test_a_broken_exporter_does_not_reach_the_program(caplog: pytest.LogCaptureF
     with task("t1", tracer_provider=Broken()) as current:
         current.succeed()
 
-    assert "outcome of task 't1' was not sent" in caplog.text
+    assert "the carrier span of an outcome of task 't1' was not sent" in caplog.text
+
+
+def test_a_broken_carrier_does_not_keep_the_event_back(capture: Any) -> None:
+    class Broken(TracerProvider):
+        def get_tracer(self, *_args: Any, **_kwargs: Any) -> Any:
+            raise OSError("no")
+
+    record_outcome("t1", "failed", tracer_provider=Broken(), logger_provider=capture.logger_provider)
+
+    assert len(capture.logs.get_finished_logs()) == 1
 
 
 def test_the_context_is_what_it_was_before(start: Any) -> None:

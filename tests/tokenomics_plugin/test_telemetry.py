@@ -155,7 +155,7 @@ def test_the_protocol_decides_the_exporter(variable: str) -> None:
     ("variables", "message"),
     [
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}, "must be one of http/protobuf, grpc, got 'carrier-pigeon'"),
-        ({"OTEL_TRACES_EXPORTER": "zipkn"}, "no traces exporter is called 'zipkn'"),
+        ({"OTEL_TRACES_EXPORTER": "zipkn"}, "no opentelemetry traces exporter is called 'zipkn'"),
     ],
     ids=["protocol", "exporter"],
 )
@@ -204,6 +204,39 @@ def test_an_endpoint_in_code_adds_a_copy_to_an_applications_provider(receiver: R
 
     (resource,) = receiver.trace_request().resource_spans
     assert [span.name for scope in resource.scope_spans for span in scope.spans] == ["work"]
+
+
+def test_shutting_down_leaves_an_applications_provider_working(receiver: Received) -> None:
+    done = run(f"""
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        import tokenomics_plugin as tp
+
+        trace.set_tracer_provider(TracerProvider())
+        tp.configure(endpoint="{receiver.endpoint}").shutdown()
+        print(trace.get_tracer("app").start_span("work").is_recording())
+        """)
+
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_a_failed_call_can_be_corrected(receiver: Received) -> None:
+    done = run(
+        f"""
+        import os
+        import tokenomics_plugin as tp
+        try:
+            tp.configure()
+        except tp.TokenomicsError as error:
+            os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
+            tp.configure(endpoint="{receiver.endpoint}")
+        """
+        + textwrap.indent(USE_ALL_THREE, " " * 8),
+        OTEL_TRACES_EXPORTER="zipkn",
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "/v1/traces" in receiver.paths()
 
 
 def test_flushing_sends_before_the_program_ends(receiver: Received) -> None:

@@ -128,6 +128,40 @@ def test_contradictory_counts_are_flagged_and_kept(counts: dict[str, int], probl
     assert problem in str(usage.to_attributes()[semconv.USAGE_INCONSISTENT])
 
 
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (
+            {"input_token_details": {"cache_read": 0, "cache_creation": 0, "ephemeral_5m_input_tokens": 900}},
+            (100, 900, 0),
+        ),
+        ({"input_token_details": {"cache_creation": 900}}, (100, 900, 0)),
+        ({"input_token_details": {"flex_cache_read": 900, "flex": 100}}, (100, 0, 900)),
+        ({"input_token_details": {"priority_cache_read": 900}}, (100, 0, 900)),
+    ],
+    ids=["anthropic-by-lifetime", "plain", "openai-flex", "openai-priority"],
+)
+def test_langchains_packages_name_the_parts_differently(
+    details: dict[str, Any], expected: tuple[int, int, int]
+) -> None:
+    usage = TokenUsage.from_langchain({"input_tokens": 1000, "output_tokens": 5, **details})
+
+    assert (usage.fresh_input_tokens, usage.cache_write_tokens, usage.cache_read_tokens) == expected
+
+
+def test_langchains_reasoning_may_bear_the_service_tier() -> None:
+    usage = TokenUsage.from_langchain(
+        {"input_tokens": 1, "output_tokens": 50, "output_token_details": {"flex_reasoning": 20}}
+    )
+
+    assert (usage.visible_output_tokens, usage.reasoning_tokens) == (30, 20)
+
+
+@pytest.mark.parametrize("count", [float("inf"), float("nan"), 12.7, "many", [1]])
+def test_what_is_no_count_is_unknown(count: Any) -> None:
+    assert TokenUsage.from_opentelemetry({"gen_ai.usage.input_tokens": count}).input_tokens is None
+
+
 def test_unknown_is_not_zero() -> None:
     usage = TokenUsage.from_langchain({"output_tokens": 5})
 

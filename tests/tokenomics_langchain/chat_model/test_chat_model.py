@@ -209,6 +209,11 @@ def test_choice_of_a_tool_that_is_not_there_is_refused(make_tiny: Make, tools: l
         make_tiny().bind_tools(tools, tool_choice="subtract")
 
 
+def test_tool_that_is_no_function_is_refused(make_tiny: Make) -> None:
+    with pytest.raises(ValueError, match="calls functions only, got a tool of type 'web_search_preview'"):
+        make_tiny().bind_tools([{"type": "web_search_preview"}])
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["invoke", "stream"])
 def test_call_that_is_cut_off_is_not_acted_on(make_tiny: Make, stream: bool) -> None:
     model = make_tiny(max_tokens=65).bind_tools([note], tool_choice="any")
@@ -289,7 +294,7 @@ def test_profile_knows_the_context(make_tiny: Make) -> None:
     assert profile["max_input_tokens"] == 8192
 
 
-@pytest.mark.parametrize("settings", [{"temprature": 1}, {"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}], ids=str)
+@pytest.mark.parametrize("settings", [{"heat": 1}, {"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}], ids=str)
 def test_impossible_settings_are_refused(make_tiny: Make, settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(settings))):
         make_tiny(**settings)
@@ -376,13 +381,21 @@ async def test_async_call_that_is_cancelled_does_no_more_work(make_tiny: Make, p
 
 def test_importing_the_module_does_not_import_torch() -> None:
     code = (
-        "import sys, langchain_core.language_models\n"
+        "import sys\nfrom langchain_core.language_models import BaseChatModel\n"
         "before = set(sys.modules)\n"  # older LangChain imports transformers itself, where it is installed
         "import tokenomics_langchain.chat_model\n"
         "assert not {'torch', 'transformers', 'tokenomics_local_llm'} & (sys.modules.keys() - before)"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_missing_backend_names_the_extra() -> None:
+    code = "import sys; sys.modules['torch'] = None; from tokenomics_langchain import ChatLocalLLM; ChatLocalLLM()"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+    assert "torch is not installed: run `pip install 'tokenomics-plugin[local]'`" in result.stderr
 
 
 def test_agent_on_a_real_model_uses_its_tool() -> None:
