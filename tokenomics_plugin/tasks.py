@@ -86,11 +86,22 @@ def bind_tasks(provider: TracerProvider) -> None:
 
 
 class Task:
-    """One unit of business work, as a sync or async context manager; made by `task`.
+    """One unit of business work, as a sync or async context manager: `with task("ticket-17") as current: ...`.
 
     Spans that start inside it, in any thread or asyncio task, belong to it. Of the pools of
     `concurrent.futures` only the work submitted inside belongs to it; any other thread that is started inside
     does while the task lasts, for it may be a worker that later tasks feed as well.
+
+    Args:
+        task_id: Your name for the task: a ticket, a pull request, a document. It travels as baggage.
+        value: What a success is worth, in `currency`; `None` when nobody can say.
+        group: Tasks that are alike (same template, repository, customer); intervals treat them as one draw.
+        currency: ISO 4217 code.
+        tracer_provider: Where the outcome's carrier span goes; the global provider by default.
+        logger_provider: Where the outcome's event goes; the global provider by default.
+
+    Raises:
+        ValueError: If the id is empty, or the value or the currency is not one.
     """
 
     def __init__(
@@ -263,36 +274,8 @@ class Task:
         )
 
 
-def task(
-    task_id: str,
-    *,
-    value: Decimal | int | float | str | None = None,
-    group: str | None = None,
-    currency: str = "USD",
-    tracer_provider: TracerProvider | None = None,
-    logger_provider: LoggerProvider | None = None,
-) -> Task:
-    """Bind what happens inside the `with` (or `async with`) block to one business task.
-
-    Args:
-        task_id: Your name for the task: a ticket, a pull request, a document. It travels as baggage.
-        value: What a success is worth, in `currency`; `None` when nobody can say.
-        group: Tasks that are alike (same template, repository, customer); intervals treat them as one draw.
-        currency: ISO 4217 code.
-        tracer_provider: Where the outcome's carrier span goes; the global provider by default.
-        logger_provider: Where the outcome's event goes; the global provider by default.
-
-    Raises:
-        ValueError: If the id is empty, or the value or the currency is not one.
-    """
-    return Task(
-        task_id,
-        value=value,
-        group=group,
-        currency=currency,
-        tracer_provider=tracer_provider,
-        logger_provider=logger_provider,
-    )
+task = Task
+"""`Task` under the name that reads well: `with task("ticket-17") as current: ...`."""
 
 
 def record_outcome(
