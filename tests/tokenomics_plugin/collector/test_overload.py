@@ -3,6 +3,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from tokenomics_plugin.collector import Addresses
 
+SDK_VERSION = tuple(int(part) for part in version("opentelemetry-sdk").split(".")[:2])
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 MakeRequest = Callable[..., ExportTraceServiceRequest]
@@ -79,10 +81,13 @@ def test_a_full_journal_asks_grpc_clients_to_come_back(
 @pytest.mark.parametrize(
     "make_exporter",
     [
-        lambda addresses: HttpSpanExporter(f"http://{addresses.http}/v1/traces", timeout=20),
-        lambda addresses: GrpcSpanExporter(addresses.grpc, insecure=True, timeout=20),
+        pytest.param(
+            lambda addresses: HttpSpanExporter(f"http://{addresses.http}/v1/traces", timeout=20),
+            id="http",
+            marks=pytest.mark.xfail(SDK_VERSION < (1, 45), reason="the SDK's HTTP exporter retries 429 since 1.45"),
+        ),
+        pytest.param(lambda addresses: GrpcSpanExporter(addresses.grpc, insecure=True, timeout=20), id="grpc"),
     ],
-    ids=["http", "grpc"],
 )
 def test_the_sdk_comes_back_by_itself(
     full: tuple[Addresses, duckdb.DuckDBPyConnection], make_exporter: Callable[[Addresses], SpanExporter]
