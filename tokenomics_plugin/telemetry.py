@@ -96,7 +96,8 @@ def configure(
     """Send traces, logs and metrics over OTLP; call it once, when the program starts.
 
     A provider that the application has set already is kept. It then only learns to write the task onto
-    its spans, and sends a copy to `endpoint` if that is given here.
+    its spans, and sends a copy to `endpoint` if that is given here. Which exporters there are stays with
+    `OTEL_TRACES_EXPORTER` and its siblings, so `OTEL_LOGS_EXPORTER=none` suits a backend that knows only traces.
 
     Args:
         service_name: `service.name` of the resource; else `OTEL_SERVICE_NAME`.
@@ -141,8 +142,6 @@ class _Target:
         if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
             return []
         listed = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip() or "otlp"
-        if self.endpoint is not None:
-            listed = "otlp"
         names = [name.strip() for name in listed.split(",")]
         return [self._otlp_name(signal) if name == "otlp" else name for name in names if name and name != "none"]
 

@@ -104,6 +104,16 @@ def test_the_environment_says_what_code_does_not(receiver: Received) -> None:
     assert (found["service.name"], found["deployment.environment.name"]) == ("from-env", "test")
 
 
+def test_a_signal_can_be_left_out_whatever_the_endpoint(receiver: Received) -> None:
+    run(
+        f"import tokenomics_plugin as tp; tp.configure(endpoint='{receiver.endpoint}')" + USE_ALL_THREE,
+        OTEL_LOGS_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+    )
+
+    assert receiver.paths() == {"/v1/traces"}
+
+
 def test_a_sampler_from_the_environment_is_obeyed(receiver: Received) -> None:
     run(
         f"import tokenomics_plugin as tp; tp.configure(endpoint='{receiver.endpoint}')" + USE_ALL_THREE,
