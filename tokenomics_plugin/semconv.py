@@ -121,6 +121,12 @@ OLD_NAMES: Final = {
 }
 """Today's name -> spellings of earlier generations, tried in this order when today's is absent."""
 
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Today's name and its earlier spellings, in the order in which they are tried."""
+    return name, *OLD_NAMES.get(name, ())
+
+
 # Ours: the business task
 TASK_ID: Final = "tokenomics.task.id"
 TASK_GROUP: Final = "tokenomics.task.group"

@@ -130,8 +130,7 @@ class Task:
         """The outcome recorded last; `None` until there is one."""
         self._tracer_provider = tracer_provider
         self._logger_provider = logger_provider
-        self._roots: list[SpanContext] = []
-        self._trace_ids: set[int] = set()
+        self._roots: dict[int, SpanContext] = {}  # by trace id, the first span of each
         self._lock = threading.Lock()
         self._token: Any = None
         self._entered_unix_nano = 0
@@ -170,9 +169,9 @@ class Task:
 
         It is the span around the task, if there is one, else the first span inside.
         """
-        if not self._roots:
+        root = next(iter(self._judged()), None)
+        if root is None:
             return None
-        root = self._roots[0]
         return f"00-{root.trace_id:032x}-{root.span_id:016x}-{root.trace_flags:02x}"
 
     def succeed(
@@ -225,7 +224,7 @@ class Task:
                 f"this is task {self.task_id!r}, but the outcome is for {outcome.task_id!r}: use record_outcome()"
             )
         completed = dataclasses.replace(
-            outcome, group=outcome.group or self.group, trace_id=outcome.trace_id or _trace_id(self._roots)
+            outcome, group=outcome.group or self.group, trace_id=outcome.trace_id or _trace_id(self._judged())
         )
         if self.outcome is not None and completed.version <= self.outcome.version:
             completed = dataclasses.replace(completed, version=self.outcome.version + 1)
@@ -246,14 +245,17 @@ class Task:
 
     def _saw(self, span: Span) -> None:
         own = span.get_span_context()
-        if own is not None and own.trace_id not in self._trace_ids:
+        if own is not None and own.trace_id not in self._roots:
             self._remember(own)
 
     def _remember(self, span_context: SpanContext) -> None:
         with self._lock:
-            if span_context.trace_id not in self._trace_ids and len(self._roots) < _MAX_LINKS:
-                self._trace_ids.add(span_context.trace_id)
-                self._roots.append(span_context)
+            if len(self._roots) < _MAX_LINKS:
+                self._roots.setdefault(span_context.trace_id, span_context)
+
+    def _judged(self) -> tuple[SpanContext, ...]:
+        with self._lock:
+            return tuple(self._roots.values())
 
     def _outcome(self, status: OutcomeStatus, **fields: Any) -> Outcome:
         return Outcome(task_id=self.task_id, status=status, currency=self.currency, group=self.group, **fields)
@@ -268,7 +270,7 @@ class Task:
     def _emit(self, outcome: Outcome) -> None:
         _send(
             outcome,
-            judged=tuple(self._roots),
+            judged=self._judged(),
             tracer_provider=self._tracer_provider,
             logger_provider=self._logger_provider,
         )

@@ -203,7 +203,7 @@ def _total(source: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _attribute(attributes: Mapping[str, Any], name: str) -> int | None:
-    for spelling in (name, *semconv.OLD_NAMES.get(name, ())):
+    for spelling in semconv.spellings(name):
         if (count := _count(attributes, spelling)) is not None:
             return count
     return None

@@ -6,7 +6,7 @@ import socket
 
 from tokenomics_plugin.collector.config import CollectorError
 
-__all__ = ["bind"]
+__all__ = ["bind", "bracketed"]
 
 
 def bind(host: str, port: int, *, purpose: str) -> socket.socket:
@@ -29,3 +29,8 @@ def bind(host: str, port: int, *, purpose: str) -> socket.socket:
     except OSError as error:
         raise CollectorError(f"cannot listen on {host}:{port} for {purpose}: {error}; choose another port") from error
     return bound
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before `:port`, IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host

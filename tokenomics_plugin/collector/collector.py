@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
+from tokenomics_plugin.collector.address import bracketed
 from tokenomics_plugin.collector.config import CollectorConfig, CollectorError
 from tokenomics_plugin.collector.grpc_server import GrpcServer
 from tokenomics_plugin.collector.http_server import HttpServer, create_app
@@ -39,12 +40,12 @@ class Addresses:
     @property
     def http(self) -> str:
         """`host:port` of OTLP/HTTP."""
-        return f"{_bracketed(self.host)}:{self.http_port}"
+        return f"{bracketed(self.host)}:{self.http_port}"
 
     @property
     def grpc(self) -> str:
         """`host:port` of OTLP/gRPC."""
-        return f"{_bracketed(self.host)}:{self.grpc_port}"
+        return f"{bracketed(self.host)}:{self.grpc_port}"
 
 
 class Collector:
@@ -164,7 +165,3 @@ def _check_store(config: CollectorConfig) -> None:
         TraceStore(config.db).close()
     except StoreError as error:
         raise CollectorError(str(error)) from error
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import grpc
 
-from tokenomics_plugin.collector.address import bind
+from tokenomics_plugin.collector.address import bind, bracketed
 from tokenomics_plugin.collector.config import CollectorConfig, CollectorError
 from tokenomics_plugin.collector.decoding import Encoding, MediaType
 from tokenomics_plugin.collector.receiver import Receiver
@@ -159,12 +159,11 @@ def _service_name(signal: Signal) -> str:
 def _bind(server: grpc.Server, host: str, port: int) -> int:
     # gRPC prints its own lines when this fails and says less; so it gets a port that was free just now.
     with bind(host, port, purpose="OTLP/gRPC") as free:
-        address = f"[{host}]" if ":" in host else host
-        free_port = free.getsockname()[1]
+        address = f"{bracketed(host)}:{free.getsockname()[1]}"
     try:
-        bound: int = server.add_insecure_port(f"{address}:{free_port}")
+        bound: int = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise CollectorError(f"cannot listen on {address}:{free_port} for OTLP/gRPC: {error}") from error
+        raise CollectorError(f"cannot listen on {address} for OTLP/gRPC: {error}") from error
     return bound
 
 

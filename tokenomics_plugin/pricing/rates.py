@@ -26,7 +26,7 @@ def billed_tokens(span: SpanRecord) -> Counts | None:
     An embeddings call has no output, which its span expresses by leaving the count out: there it is 0.
     """
     usage = span.usage
-    if usage is None or usage.inconsistencies:
+    if usage is None or not usage.is_consistent:
         return None
     visible, reasoning = usage.visible_output_tokens, usage.reasoning_tokens
     if span.operation == semconv.OPERATION_EMBEDDINGS:
@@ -66,7 +66,7 @@ class Rates:
         """What the call cost, or why that is unknown."""
         counts = billed_tokens(span)
         if counts is None:
-            contradictory = span.usage is not None and span.usage.inconsistencies
+            contradictory = span.usage is not None and not span.usage.is_consistent
             return Quote(unpriced=Unpriced.USAGE_INCONSISTENT if contradictory else Unpriced.USAGE_UNKNOWN)
         usd = self.cost(counts)
         return Quote(unpriced=Unpriced.CLASS_UNPRICED) if usd is None else Quote(usd=usd)

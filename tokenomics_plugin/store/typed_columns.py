@@ -49,7 +49,7 @@ class _Source(NamedTuple):
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        return (self.attribute, *semconv.OLD_NAMES.get(self.attribute, ()))
+        return semconv.spellings(self.attribute)
 
 
 _SOURCES: Final[Mapping[str, _Source]] = {
