@@ -98,14 +98,32 @@ GEN_AI_EVALUATION_SCORE_VALUE: Final = "gen_ai.evaluation.score.value"
 GEN_AI_EVALUATION_SCORE_LABEL: Final = "gen_ai.evaluation.score.label"
 GEN_AI_EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 
+# Events of one call
+EVENT_INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
+EVENT_OPERATION_EXCEPTION: Final = "gen_ai.client.operation.exception"
+
 # Metrics, new generation (conventions' #374 and #521), then the removed ones still in use
 METRIC_INFERENCE_DURATION: Final = "gen_ai.client.inference.duration"
 METRIC_INFERENCE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.inference.time_to_first_chunk"
+METRIC_INFERENCE_TIME_PER_OUTPUT_CHUNK: Final = "gen_ai.client.inference.time_per_output_chunk"
+METRIC_INFERENCE_USAGE_INPUT_TOKENS: Final = "gen_ai.client.inference.usage.input_tokens"
+METRIC_INFERENCE_USAGE_OUTPUT_TOKENS: Final = "gen_ai.client.inference.usage.output_tokens"
+METRIC_INFERENCE_USAGE_CACHE_READ_INPUT_TOKENS: Final = "gen_ai.client.inference.usage.cache_read.input_tokens"
+METRIC_INFERENCE_USAGE_CACHE_WRITE_INPUT_TOKENS: Final = "gen_ai.client.inference.usage.cache_write.input_tokens"
+METRIC_INFERENCE_USAGE_REASONING_OUTPUT_TOKENS: Final = "gen_ai.client.inference.usage.reasoning.output_tokens"
+METRIC_INFERENCE_OPERATION_INPUT_TOKENS: Final = "gen_ai.client.inference.operation.input_tokens"
+METRIC_INFERENCE_OPERATION_OUTPUT_TOKENS: Final = "gen_ai.client.inference.operation.output_tokens"
 METRIC_EXECUTE_TOOL_DURATION: Final = "gen_ai.execute_tool.duration"
 METRIC_INVOKE_AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"
+METRIC_INVOKE_AGENT_INFERENCE_CALLS: Final = "gen_ai.invoke_agent.inference_calls"
+METRIC_INVOKE_AGENT_TOOL_CALLS: Final = "gen_ai.invoke_agent.tool_calls"
 METRIC_INVOKE_WORKFLOW_DURATION: Final = "gen_ai.invoke_workflow.duration"
+GEN_AI_TOKEN_MODALITY: Final = "gen_ai.token.modality"
 OLD_METRIC_OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
+OLD_METRIC_OPERATION_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
+OLD_METRIC_OPERATION_TIME_PER_OUTPUT_CHUNK: Final = "gen_ai.client.operation.time_per_output_chunk"
 OLD_METRIC_TOKEN_USAGE: Final = "gen_ai.client.token.usage"
+OLD_GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"
 
 OLD_NAMES: Final = {
     GEN_AI_PROVIDER_NAME: ("gen_ai.system",),
@@ -143,10 +161,63 @@ OUTCOME_VERSION: Final = "tokenomics.outcome.version"
 
 # Ours: what a span or a call was
 USAGE_INCONSISTENT: Final = "tokenomics.usage.inconsistent"
+USAGE_ESTIMATED: Final = "tokenomics.usage.estimated"
+USAGE_UNKNOWN_CALLS: Final = "tokenomics.usage.unknown_calls"
+CACHE_HIT: Final = "tokenomics.cache.hit"
+ANSWERED_BY: Final = "tokenomics.answered_by"
 NODE_NAME: Final = "tokenomics.node.name"
 NODE_STEP: Final = "tokenomics.node.step"
+BRANCH_NAME: Final = "tokenomics.branch.name"
+STEP_KIND: Final = "tokenomics.step.kind"
+STEP_KIND_SOURCE: Final = "tokenomics.step.kind.source"
 OPERATION_RECORD_OUTCOME: Final = "record_outcome"
 OPERATION_RUN_NODE: Final = "run_node"
+OPERATION_RUN_BRANCH: Final = "run_branch"
+OPERATION_SKIP_MODEL_CALL: Final = "skip_model_call"
+
+# Ours: how a run ended when it neither completed nor failed, and how it goes on
+RUN_STATE: Final = "tokenomics.run.state"
+CHECKPOINT_ID: Final = "tokenomics.checkpoint.id"
+REPLAY: Final = "tokenomics.replay"
+HAND_OFF_TO: Final = "tokenomics.hand_off.to"
+INTERRUPT_COUNT: Final = "tokenomics.interrupt.count"
+EVENT_INTERRUPT: Final = "tokenomics.interrupt"
+EVENT_RESUME: Final = "tokenomics.resume"
+EVENT_HAND_OFF: Final = "tokenomics.hand_off"
+EVENT_DRAIN: Final = "tokenomics.drain"
+LINK_KIND: Final = "tokenomics.link.kind"
+LINK_RESUMES: Final = "resumes"
+LINK_REPLAYS: Final = "replays"
+LINK_TAKES_OVER: Final = "takes_over"
+LINK_RETRIES: Final = "retries"
+LINK_REPEATS: Final = "repeats"
+LINK_CARRIED_OUT_BY: Final = "carried_out_by"
+
+# Ours: attempts of one operation
+LOGICAL_OPERATION_ID: Final = "tokenomics.operation.id"
+ATTEMPT_NUMBER: Final = "tokenomics.attempt.number"
+ATTEMPT_KIND: Final = "tokenomics.attempt.kind"
+ATTEMPT_SUPERSEDED_BY: Final = "tokenomics.attempt.superseded_by"
+
+# Ours: plans and loops
+PLAN_ID: Final = "tokenomics.plan.id"
+PLAN_REVISION: Final = "tokenomics.plan.revision"
+PLAN_STEPS: Final = "tokenomics.plan.steps"
+PLAN_STEP_STATUSES: Final = "tokenomics.plan.step.statuses"
+PLAN_STEP_ID: Final = "tokenomics.plan.step.id"
+PLAN_STEPS_ADDED: Final = "tokenomics.plan.steps.added"
+PLAN_STEPS_REMOVED: Final = "tokenomics.plan.steps.removed"
+PLAN_STEPS_COMPLETED: Final = "tokenomics.plan.steps.completed"
+LOOP_KIND: Final = "tokenomics.loop.kind"
+LOOP_REPEATS: Final = "tokenomics.loop.repeats"
+LOOP_PERIOD: Final = "tokenomics.loop.period"
+
+# Ours: keyed fingerprints of content that stays in the process, and the context that a call carried
+ARGUMENTS_FINGERPRINT: Final = "tokenomics.arguments.fingerprint"
+RESULT_FINGERPRINT: Final = "tokenomics.result.fingerprint"
+CONTEXT_PREVIOUS: Final = "tokenomics.context.previous"
+CONTEXT_KEPT: Final = "tokenomics.context.kept"
+CONTEXT_BLOCKS: Final = "tokenomics.context.blocks"
 
 # Phoenix and MLflow show a span's kind from this attribute of OpenInference where they know no operation for it.
 OPENINFERENCE_SPAN_KIND: Final = "openinference.span.kind"
