@@ -21,7 +21,9 @@ from tokenomics_plugin.usage import TokenUsage
 
 __all__ = [
     "Attributes",
+    "estimated_usage",
     "finish_reason",
+    "is_cache_hit",
     "known",
     "model_span_kind",
     "request_attributes",
@@ -50,6 +52,7 @@ _IN_PROCESS_PROVIDERS: Final = frozenset({"local", "llamacpp", "mlx"})
 _MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 _ADDRESSES: Final = ("base_url", "openai_api_base", "azure_endpoint", "anthropic_api_url", "endpoint_url")
 _FINISH_REASONS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+_CHARACTERS_A_TOKEN: Final = 4
 # Ids that LangChain makes up when the provider gave none.
 _GENERATED_ID_PREFIXES: Final = ("lc_", "run-")
 
@@ -104,17 +107,15 @@ def request_attributes(
 
 
 def response_attributes(result: LLMResult) -> Attributes:
-    """The response half of an inference span: id, model, finish reasons and usage."""
+    """The response half of an inference span, but for the usage: id, model and finish reasons."""
     generations = _generations(result)
     sources = list(_sources(result))
-    usage = token_usage(result)
     reasons = tuple(reason for reason in map(finish_reason, generations) if reason is not None)
-    attributes = known(
+    return known(
         (semconv.GEN_AI_RESPONSE_ID, _response_id(generations, sources)),
         (semconv.GEN_AI_RESPONSE_MODEL, _text(*_lookup(sources, "model_name", "model"))),
         (semconv.GEN_AI_RESPONSE_FINISH_REASONS, reasons or None),
     )
-    return attributes if usage is None else attributes | usage.to_attributes()
 
 
 def token_usage(result: LLMResult) -> TokenUsage | None:
@@ -129,6 +130,29 @@ def token_usage(result: LLMResult) -> TokenUsage | None:
         if isinstance(raw, Mapping) and (usage := _provider_usage(raw)) is not None:
             return usage
     return None
+
+
+def is_cache_hit(result: LLMResult) -> bool:
+    """Whether LangChain's own cache answered: it repeats the usage of the call that it remembers, at no cost."""
+    messages = (g.message for g in _generations(result) if isinstance(g, ChatGeneration))
+    usages = (getattr(message, "usage_metadata", None) or {} for message in messages)
+    return any(usage.get("total_cost") == 0 for usage in usages)
+
+
+def estimated_usage(reported: TokenUsage | None, streamed: Mapping[str, Any] | None, *, characters: int) -> TokenUsage:
+    """The usage of a stream that broke off: what was reported of its input, and an estimate of its output.
+
+    Args:
+        reported: Usage of the partial response, if there is any.
+        streamed: LangChain's usage of the first chunk that had one.
+        characters: Length of the text that streamed out, at four characters a token.
+    """
+    if reported is None and streamed:
+        reported = TokenUsage.from_langchain(streamed)
+    input_tokens = None if reported is None else reported.input_tokens
+    return TokenUsage.from_inclusive(
+        input_tokens=input_tokens or None, output_tokens=-(-characters // _CHARACTERS_A_TOKEN)
+    )
 
 
 def finish_reason(generation: Generation) -> str | None:

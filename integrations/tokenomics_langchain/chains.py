@@ -1,4 +1,4 @@
-"""Telling chain runs apart: a workflow, an agent, a node of a graph, or a part that gets no span.
+"""Telling chain runs apart: a workflow, an agent, a node of a graph, a branch, or a part that gets no span.
 
 LangChain calls all of them chains and marks none, so this reads what LangGraph and `create_agent` leave in
 tags and metadata:
@@ -9,6 +9,8 @@ tags and metadata:
   inherits both, so what counts is a change from the parent.
 - A graph inside another run, and so an agent without a name, shows itself only by its first node. Until
   then it passes for a part.
+- A branch of a `RunnableParallel` carries the tag `map:key:NAME`.
+- The nodes in which an agent calls its model and its tools are parts: their calls say all that there is to say.
 - Sequences, prompts, parsers, lambdas, retry wrappers and conditional edges are parts. A span for each would
   bury the calls that cost money; their children attach to the nearest ancestor that has a span.
 """
@@ -18,9 +20,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tokenomics_langchain.runs import ChainKind, Run
+from tokenomics_langchain.runs import NodeRole, Run, RunKind
 
-__all__ = ["agent_name", "chain_kind", "graph_kind", "is_step", "workflow_name"]
+__all__ = [
+    "agent_name",
+    "branch_name",
+    "chain_kind",
+    "graph_kind",
+    "is_fallbacks",
+    "is_step",
+    "node_role",
+    "workflow_name",
+]
 
 # What `create_agent` and deepagents' `create_deep_agent` call themselves.
 _AGENT_INTEGRATIONS: Final = frozenset({"langchain_create_agent", "deepagents"})
@@ -28,32 +39,54 @@ _AGENT_NODES: Final = frozenset({"model", "tools", "before_agent", "before_model
 _UNNAMED_GRAPH: Final = "LangGraph"
 _HIDDEN: Final = "langsmith:hidden"
 _NAMESPACE: Final = "langgraph_checkpoint_ns"
+_STEP_TAG: Final = "graph:step:"
+_BRANCH_TAG: Final = "map:key:"
+_FALLBACKS: Final = "RunnableWithFallbacks"
+_ROLES: Final = {role.value: role for role in NodeRole}
 
 
-def chain_kind(run: Run, tags: Sequence[str]) -> ChainKind:
+def chain_kind(run: Run) -> RunKind:
     """What a chain run is, as far as its start tells."""
-    if _HIDDEN in tags:
-        return ChainKind.PART
-    if is_step(tags) or _is_task(run):
-        return ChainKind.NODE
+    if _HIDDEN in run.tags:
+        return RunKind.PART
+    if is_step(run.tags) or _is_task(run):
+        return RunKind.PART if node_role(run) is not None else RunKind.NODE
     if _starts_agent(run):
-        return ChainKind.AGENT
-    return ChainKind.WORKFLOW if run.parent is None else ChainKind.PART
+        return RunKind.AGENT
+    if branch_name(run.tags) is not None:
+        return RunKind.BRANCH
+    return RunKind.WORKFLOW if run.parent is None else RunKind.PART
 
 
-def graph_kind(graph: Run, *, first_node: str | None) -> ChainKind:
+def node_role(run: Run) -> NodeRole | None:
+    """What a node of an agent that `create_agent` made is for, if it is the model's or the tools'."""
+    is_inside_agent = run.parent is not None and run.parent.kind is RunKind.AGENT and is_step(run.tags)
+    return _ROLES.get(run.name or "") if is_inside_agent else None
+
+
+def graph_kind(graph: Run, *, first_node: str | None) -> RunKind:
     """What a part turns out to be when its first node starts: an agent without a name, or a workflow."""
     is_agent = (
         graph.name == _UNNAMED_GRAPH
         and graph.metadata.get("ls_integration") in _AGENT_INTEGRATIONS
         and (first_node or "").rpartition(".")[2] in _AGENT_NODES  # middleware nodes are called "Name.hook"
     )
-    return ChainKind.AGENT if is_agent else ChainKind.WORKFLOW
+    return RunKind.AGENT if is_agent else RunKind.WORKFLOW
 
 
 def is_step(tags: Sequence[str]) -> bool:
     """Whether a graph scheduled the run that carries these tags as one of its nodes, hidden ones included."""
-    return any(tag.startswith("graph:step:") for tag in tags)
+    return any(tag.startswith(_STEP_TAG) for tag in tags)
+
+
+def is_fallbacks(run: Run) -> bool:
+    """Whether a run tries one runnable after another."""
+    return run.name == _FALLBACKS
+
+
+def branch_name(tags: Sequence[str]) -> str | None:
+    """The key of the branch of a `RunnableParallel` that carries these tags."""
+    return next((tag.removeprefix(_BRANCH_TAG) for tag in tags if tag.startswith(_BRANCH_TAG)), None)
 
 
 def agent_name(agent: Run) -> str | None:

@@ -1,10 +1,16 @@
-"""The runs that have not ended: which span shows each of them, and the context that its children start in.
+"""The runs that have not ended, as trees: which span shows each of them, and what they share.
 
-Parents are found by run id and handed to OpenTelemetry explicitly. Nothing is ever attached as the
-current context: LangChain ends a run in another thread, task or generator frame than it began in, so
-what a callback attaches cannot be detached.
+Parents are found by run id and handed to OpenTelemetry explicitly, because LangChain ends a run in another
+thread, task or generator frame than it began in. A run without a span of its own is kept too, so that its
+children find the nearest ancestor that has one.
 
-A run without a span of its own is kept too, so that its children find the nearest ancestor that has one.
+LangChain does not report every end: a cancelled model call, a tool under `wait_for` or a stream that nobody
+closes just stop. So whatever is still open below a run that ends is closed with it, a tree in which nothing
+happens for long is given up, and so is the oldest one when there are too many. An end that arrives after
+that is late, and finds nothing to do.
+
+All handlers of a tracer provider share one table, and a run belongs to the handler that hears of it first:
+however many of them listen, it is recorded once.
 """
 
 from __future__ import annotations
@@ -12,60 +18,194 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanContext, get_current_span, set_span_in_context
 
+from tokenomics_langchain.ambient import AmbientSpan
 from tokenomics_langchain.attributes import Attributes, known
+from tokenomics_langchain.endings import ABANDONED, Ending
 from tokenomics_plugin import semconv
 from tokenomics_plugin.tasks import task_attributes
 
-__all__ = ["ChainKind", "Run", "Runs"]
+if TYPE_CHECKING:
+    from tokenomics_langchain.attempts import Attempt, Replaced
+
+__all__ = ["Moment", "NodeRole", "Owner", "Run", "RunKind", "Runs", "Tree", "surroundings"]
 
 
-class ChainKind(Enum):
-    """What a chain run is, in LangChain's wide sense of chain."""
+class RunKind(Enum):
+    """What a run is; LangChain calls the first five of them all chains."""
 
     WORKFLOW = "workflow"
     AGENT = "agent"
     NODE = "node"
+    BRANCH = "branch"
     PART = "part"
+    MODEL = "model"
+    TOOL = "tool"
+    RETRIEVAL = "retrieval"
+
+
+class NodeRole(Enum):
+    """What a node of an agent that `create_agent` made is for; these nodes have no span of their own."""
+
+    MODEL = "model"
+    TOOLS = "tools"
+
+
+class Moment(NamedTuple):
+    """When and where an event happened."""
+
+    unix_nano: int
+    """Wall clock, for spans."""
+    clock_ns: int
+    """Monotonic clock, for durations."""
+    context: Context
+    """The application's OpenTelemetry context."""
+    is_live: bool = True
+    """Whether the event is reported as it happens, in the frame in which it does."""
+
+    @classmethod
+    def now(cls) -> Moment:
+        """This moment, here."""
+        return cls(time.time_ns(), time.perf_counter_ns(), otel_context.get_current())
+
+
+class Owner(Protocol):
+    """Who records a run."""
+
+    def finish(self, run: Run, ending: Ending, moment: Moment, *, outputs: Any = None) -> None:
+        """End the span of a run."""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Tree:
+    """What the runs below one outermost run share."""
+
+    root: Run = field(init=False)
+    """The outermost run that the handler sees."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while counters that several threads add to are changed."""
+    last_event_ns: int
+    """When something last happened in it, on the monotonic clock."""
+    executed: dict[object, SpanContext] = field(default_factory=dict)
+    """What ran inside the nodes that were interrupted, and the spans that showed it."""
+    replayable: Mapping[object, SpanContext] = field(default_factory=dict)
+    """The same of the tree that this one resumes."""
+
+    def unix_nano(self, moment: Moment) -> int:
+        """The wall clock at a moment, counted from the root's start, so that no clock step breaks the order."""
+        return self.root.started.unix_nano + moment.clock_ns - self.root.started.clock_ns
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Run:
     """One LangChain run between its start and its end."""
 
+    run_id: UUID
+    """LangChain's id."""
     parent: Run | None
-    """The run it belongs to; `None` for the outermost run that the handler sees."""
+    """The run that it belongs to; `None` for the outermost run that the handler sees."""
+    owner: Owner
+    """Who records it."""
+    tree: Tree
+    """What it shares with the runs around it."""
+    kind: RunKind
+    """What it is."""
+    is_fallbacks: bool = False
+    """Whether it tries one runnable after another."""
+    role: NodeRole | None = None
+    """What the node of an agent is for."""
     name: str | None
-    """LangChain's name for it."""
+    """LangChain's name for it; the model's name for a model call."""
+    tool_call_id: str | None = None
+    """The id that the model gave to the call of a tool."""
+    tags: Sequence[str]
+    """As LangChain gave them."""
     metadata: Mapping[str, Any]
     """As LangChain gave it, inherited keys included."""
     ambient: Context
     """The application's context at the start, whose baggage says which task this run serves."""
     task: Mapping[str, str]
     """The `tokenomics.task.*` attributes of that context."""
-    started_unix_nano: int
-    """When LangChain reported the start."""
-    started_clock_ns: int
-    """The same on the monotonic clock, for what is measured from there."""
-    chain_kind: ChainKind | None = None
-    """What it is, for a chain run; `None` for a call of a model, a tool or a retriever."""
+    is_inside_own_span: bool
+    """Whether the application opened a span between the parent and this run."""
+    started: Moment
+    """When it started."""
     agent_name: str | None = None
-    """The name that an agent was given; `None` for every other run."""
+    """The name that the agent was given which this run is, or is part of."""
+    graph: Run | None = None
+    """The agent or workflow that this run is, or the nearest around it."""
     inputs: Any = None
-    """What a chain was given; kept only when content is captured."""
+    """What it was given; kept where its end needs it."""
     span: Span | None = None
     """The span that shows it, if one does."""
+    attached: AmbientSpan | None = None
+    """The context that makes its span current, if one does."""
+    open_children: dict[UUID, Run] = field(default_factory=dict)
+    """The runs right below it that have not ended."""
+    has_ended: bool = False
+    """Whether it is over."""
+
+    attempts: dict[object, Attempt] | None = None
+    """Attempts right below it that did not succeed and that another may replace, by what was attempted."""
+    replaced: Replaced | None = None
+    """The attempts that those below this run replace, if this whole run is another attempt."""
+    attempt: Attempt | None = None
+    """The attempt that it is."""
+    step_id: str | None = None
+    """The step of a plan that it carries out."""
+    executed: dict[object, SpanContext] | None = None
+    """What ran inside a node, for the case that the node is interrupted and runs again."""
+    is_interrupted: bool = False
+    """Whether an interrupt ended something below this graph."""
+    interrupts: int | None = None
+    """How many interrupts stopped this graph."""
+    is_answer_kept: bool = False
+    """Whether a model call's answer may turn out not to be usable."""
+
     has_streamed: bool = False
     """Whether the first chunk has arrived."""
+    last_chunk_ns: int = 0
+    """When the last chunk arrived, on the monotonic clock."""
+    chunk_gaps_s: list[float] = field(default_factory=list)
+    """Seconds between the chunks."""
+    time_to_first_chunk_s: float | None = None
+    """Seconds until the first chunk."""
+    streamed_characters: int = 0
+    """Length of the text that has streamed out so far."""
+    streamed_usage: Mapping[str, Any] | None = None
+    """The first usage that a chunk reported."""
+
+    input_tokens: int = 0
+    """Of the model calls that ended below an agent."""
+    output_tokens: int = 0
+    """Of the model calls that ended below an agent."""
+    known_calls: int = 0
+    """Model calls below an agent whose usage was reported."""
+    unknown_calls: int = 0
+    """Model calls below an agent whose usage nobody reported."""
+    inference_calls: int = 0
+    """Model calls that began below it, not counting those of agents below it."""
+    tool_calls: int = 0
+    """Tool calls that began below it, not counting those of agents below it."""
+    hand_off: tuple[str | None, SpanContext] | None = None
+    """Of a graph: where control goes next, and the span that sent it there."""
+    taken_over: SpanContext | None = None
+    """Of a node or an agent: the span that handed control to it."""
+    last_graph: SpanContext | None = None
+    """Of a node: the agent or workflow that last ended below it."""
+    tool_call_ids: frozenset[str] | None = None
+    """Tool calls that ran right below a node."""
+    tools: Sequence[Any] = ()
+    """The tools that an agent's model was last given."""
 
     def lineage(self) -> Iterator[Run]:
         """This run, its parent, and so on to the outermost one."""
@@ -74,90 +214,134 @@ class Run:
             yield run
             run = run.parent
 
+    def shown(self) -> Run | None:
+        """The nearest run with a span, this one included."""
+        run: Run | None = self
+        while run is not None and run.span is None:
+            run = run.parent
+        return run
+
     def parent_context(self) -> Context:
         """The context that this run's span starts in: the nearest shown ancestor, over the ambient baggage."""
-        span = next((run.span for run in self.lineage() if run.span is not None), None)
-        return self.ambient if span is None else set_span_in_context(span, self.ambient)
+        shown = None if self.is_inside_own_span or self.parent is None else self.parent.shown()
+        return self.ambient if shown is None or shown.span is None else set_span_in_context(shown.span, self.ambient)
 
     def shared_attributes(self) -> Attributes:
         """What every span of a run says about the work that it is part of."""
-        agent = next((run for run in self.lineage() if run.chain_kind is ChainKind.AGENT), None)
         thread_id = self.metadata.get("thread_id")  # of the graph's configuration
         return {
             **self.task,
             **known(
                 (semconv.GEN_AI_CONVERSATION_ID, None if thread_id is None else str(thread_id)),
-                (semconv.GEN_AI_AGENT_NAME, agent.agent_name if agent else None),
+                (semconv.GEN_AI_AGENT_NAME, self.agent_name),
+                (semconv.PLAN_STEP_ID, self.step_id),
             ),
         }
+
+    def span_context(self) -> SpanContext | None:
+        """Of the span that shows it."""
+        return None if self.span is None else self.span.get_span_context()
 
 
 class Runs:
     """Open runs by id; safe to use from any thread.
 
-    Some runs never end: LangChain reports no end for a model call that is cancelled. So the table is
-    bounded, and the run that has been open longest makes room, its span ended as it is.
+    Args:
+        max_open: Number of open runs at which the oldest tree is given up.
+        idle_limit_s: Seconds without an event after which a tree is given up.
     """
 
-    def __init__(self, tracer: Tracer, *, max_open: int) -> None:
-        self._tracer = tracer
+    def __init__(self, *, max_open: int, idle_limit_s: float) -> None:
         self._max_open = max_open
-        # An OrderedDict compares UUIDs in Python in the middle of an operation, so its operations are not atomic.
+        self._idle_limit_ns = int(idle_limit_s * 1e9)
+        # A dict compares UUIDs in Python in the middle of an operation, so its operations are not atomic.
         self._lock = threading.Lock()
-        self._open: OrderedDict[UUID, Run] = OrderedDict()
+        self._open: dict[UUID, Run] = {}
+        self._trees: OrderedDict[UUID, Tree] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
 
     def find(self, run_id: UUID | None) -> Run | None:
-        """An open run; `None` when it has ended, or began where the handler did not listen."""
+        """An open run; `None` when it has ended, or began where no handler listened."""
+        if run_id is None:
+            return None
         with self._lock:
-            return None if run_id is None else self._open.get(run_id)
+            return self._open.get(run_id)
 
-    def begin(
-        self, run_id: UUID, parent_run_id: UUID | None, *, name: str | None, metadata: Mapping[str, Any] | None
-    ) -> Run:
-        """Register a run that starts now."""
-        parent, metadata = self.find(parent_run_id), metadata or {}
-        ambient, task = _surroundings(parent)
-        run = Run(
-            parent=parent,
-            name=name,
-            metadata=metadata,
-            ambient=ambient,
-            task=task,
-            started_unix_nano=time.time_ns(),
-            started_clock_ns=time.perf_counter_ns(),
-        )
+    def add(self, run: Run) -> bool:
+        """Register a run that starts; false when another handler has registered it already."""
         with self._lock:
-            self._open[run_id] = run
-            oldest = self._open.popitem(last=False)[1] if len(self._open) > self._max_open else None
-        if oldest is not None and oldest.span is not None:
-            oldest.span.end()
-        return run
+            if run.run_id in self._open:
+                return False
+            self._open[run.run_id] = run
+            if run.parent is None:
+                self._trees[run.run_id] = run.tree
+            else:
+                run.parent.open_children[run.run_id] = run
+        run.tree.last_event_ns = run.started.clock_ns
+        if run.parent is None:
+            self._give_up_idle(run.started)
+        if len(self._open) > self._max_open:
+            self._give_up_oldest(run)
+        return True
 
-    def show(self, run: Run, name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL) -> None:
-        """Start the span of a run, dated at the run's start."""
-        run.span = self._tracer.start_span(
-            name,
-            context=run.parent_context(),
-            kind=kind,
-            attributes={**run.shared_attributes(), **attributes},
-            start_time=run.started_unix_nano,
-        )
-
-    def finish(self, run_id: UUID) -> Run | None:
-        """Forget a run that ends now; `None` when it is not open."""
+    def remove(self, run_id: UUID) -> tuple[Run, list[Run]] | None:
+        """Forget a run that ends, and the runs still open below it, innermost first; `None` when it is not open."""
         with self._lock:
-            return self._open.pop(run_id, None)
+            run = self._open.get(run_id)
+            return None if run is None else (run, self._forget(run))
+
+    def sweep(self) -> None:
+        """Give up every run that is open."""
+        self._give_up(list(self._trees.values()), Moment.now())
+
+    def _forget(self, run: Run) -> list[Run]:
+        left_open = [inner for child in list(run.open_children.values()) for inner in (*self._forget(child), child)]
+        run.has_ended = True
+        self._open.pop(run.run_id, None)
+        if run.parent is None:
+            self._trees.pop(run.run_id, None)
+        else:
+            run.parent.open_children.pop(run.run_id, None)
+        return left_open
+
+    def _give_up_idle(self, now: Moment) -> None:
+        # The oldest few are enough: every new tree looks at them again.
+        with self._lock:
+            oldest = [tree for tree, _ in zip(self._trees.values(), range(4), strict=False)]
+        self._give_up([tree for tree in oldest if now.clock_ns - tree.last_event_ns > self._idle_limit_ns], now)
+
+    def _give_up_oldest(self, newcomer: Run) -> None:
+        with self._lock:
+            oldest = next((tree for tree in self._trees.values() if tree is not newcomer.tree), newcomer.tree)
+        self._give_up([oldest], newcomer.started)
+
+    def _give_up(self, trees: Sequence[Tree], now: Moment) -> None:
+        for tree in trees:
+            if (removed := self.remove(tree.root.run_id)) is not None:
+                root, left_open = removed
+                for run in (*left_open, root):
+                    run.owner.finish(run, ABANDONED, now)
 
 
-def _surroundings(parent: Run | None) -> tuple[Context, Mapping[str, str]]:
-    """The ambient context of a run that starts now, and its task.
+def surroundings(parent: Run | None, current: Context) -> tuple[Context, Mapping[str, str], bool]:
+    """The application's context for a run that starts now, its task, and whether it opened a span of its own around it.
 
     A worker thread may have no context at all, so a run inside another takes its parent's, unless the
     program has entered a task of its own in between.
     """
-    current = otel_context.get_current()
-    task = task_attributes(current)
-    return (current, task) if parent is None or task else (parent.ambient, parent.task)
+    if parent is None:
+        return current, task_attributes(current), False
+    if current is parent.attached or current is parent.ambient:
+        return current, parent.task, False
+    task, is_inside = task_attributes(current), _has_own_span(parent, current)
+    return (current, task, is_inside) if task or is_inside else (parent.ambient, parent.task, False)
+
+
+def _has_own_span(parent: Run, current: Context) -> bool:
+    """Whether the program opened a span since `parent` started, which is then what a child belongs under."""
+    span = get_current_span(current)
+    if not span.get_span_context().is_valid:
+        return False
+    return all(span is not run.span and span is not get_current_span(run.ambient) for run in parent.lineage())

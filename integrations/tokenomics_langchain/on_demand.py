@@ -1,0 +1,125 @@
+"""Listening to every run, recording only the trees that somebody asks for.
+
+What an agent carries (a middleware) speaks up only when the agent calls its model, and by then the agent has
+been running for a while. So the events of each tree are kept, with the moment at which each happened, until
+the tree is asked for or has ended. Asking replays them into the recording handler, as if it had listened from
+the start.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
+
+from tokenomics_langchain.runs import Moment
+
+if TYPE_CHECKING:
+    from tokenomics_langchain.callbacks import TokenomicsCallbackHandler
+
+__all__ = ["OnDemandHandler"]
+
+_MAX_TREES: Final = 1_000
+_MAX_EVENTS: Final = 5_000
+
+_Event = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+
+class OnDemandHandler(GraphCallbackHandler):
+    """Keeps what it hears from `follow` on for the handler that it is given.
+
+    Args:
+        handler: Records the trees that are asked for.
+    """
+
+    raise_error = False
+    run_inline = True
+
+    def __init__(self, handler: TokenomicsCallbackHandler) -> None:
+        super().__init__()
+        self._handler = handler
+        self._lock = threading.RLock()
+        self._roots: dict[UUID, UUID] = {}
+        self._waiting: OrderedDict[UUID, list[_Event]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """Number of trees that nobody has asked for yet."""
+        return len(self._waiting)
+
+    def follow(self, run_id: UUID | None) -> None:
+        """Record the tree that a run belongs to, from its start on; does nothing for a run that is not waiting."""
+        # Held until all is told, so that no later event of the tree overtakes an earlier one.
+        with self._lock:
+            root_id = None if run_id is None else self._roots.get(run_id)
+            for method, args, kwargs in self._forget(root_id) if root_id is not None else ():
+                getattr(self._handler, method)(*args, **kwargs)
+
+    def _started(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._is_recorded(kwargs):
+            getattr(self._handler, method)(*args, **kwargs)
+            return
+        with self._lock:
+            if not self._is_recorded(kwargs):
+                run_id, parent_id = kwargs["run_id"], kwargs.get("parent_run_id")
+                root_id = self._roots[run_id] = self._roots.get(parent_id, run_id) if parent_id else run_id
+                self._keep(root_id, method, args, kwargs)
+                return
+        getattr(self._handler, method)(*args, **kwargs)
+
+    def _went_on(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        with self._lock:
+            run_id = kwargs["run_id"]
+            if (root_id := self._roots.get(run_id)) is not None:
+                self._keep(root_id, method, args, kwargs)
+                if root_id == run_id and method in _ENDS:
+                    self._forget(root_id)
+                return
+        getattr(self._handler, method)(*args, **kwargs)
+
+    def _is_recorded(self, kwargs: dict[str, Any]) -> bool:
+        return self._handler.is_recording(kwargs.get("parent_run_id")) or self._handler.is_recording(kwargs["run_id"])
+
+    def _keep(self, root_id: UUID, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        events = self._waiting.setdefault(root_id, [])
+        events.append((method, args, {**kwargs, "moment": Moment.now()._replace(is_live=False)}))
+        if len(events) > _MAX_EVENTS:
+            self._forget(root_id)
+        elif len(self._waiting) > _MAX_TREES:
+            self._forget(next(iter(self._waiting)))
+
+    def _forget(self, root_id: UUID) -> list[_Event]:
+        events = self._waiting.pop(root_id, [])
+        for _, _, kwargs in events:
+            self._roots.pop(kwargs["run_id"], None)
+        return events
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        """Reaches the recording handler, which knows the runs that it records."""
+        self._handler.on_interrupt(event)
+
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        """Kept like any other event, for it comes before the first node starts."""
+        self._went_on("on_resume", (event,), {"run_id": event.run_id})
+
+
+def _hearing(method: str, keep: Callable[[OnDemandHandler, str, tuple[Any, ...], dict[str, Any]], None]) -> Any:
+    def hear(self: OnDemandHandler, *args: Any, **kwargs: Any) -> None:
+        keep(self, method, args, kwargs)
+
+    hear.__name__ = method
+    return hear
+
+
+_STARTS: Final = ("on_chain_start", "on_chat_model_start", "on_llm_start", "on_tool_start", "on_retriever_start")
+_ENDS: Final = frozenset(
+    f"on_{kind}_{ending}" for kind in ("chain", "llm", "tool", "retriever") for ending in ("end", "error")
+)
+for _method in _STARTS:
+    setattr(OnDemandHandler, _method, _hearing(_method, OnDemandHandler._started))
+for _method in (*_ENDS, "on_llm_new_token", "on_stream_event"):
+    setattr(OnDemandHandler, _method, _hearing(_method, OnDemandHandler._went_on))

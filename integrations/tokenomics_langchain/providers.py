@@ -1,0 +1,94 @@
+"""What the handlers of one tracer provider share, and what ends with the provider.
+
+A run must be recorded once, whichever handlers hear of it, so the table of open runs belongs to the provider.
+So does its end: before the provider shuts down, or the process does, the spans that are still open end,
+because a span that ends later is lost.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from functools import wraps
+from types import MethodType
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
+
+from tokenomics_langchain.interrupts import Interruptions
+from tokenomics_langchain.runs import Runs
+from tokenomics_plugin import semconv
+from tokenomics_plugin.version import package_version
+
+__all__ = ["Shared", "shared_by", "tracer_of"]
+
+_MAX_INTERRUPTIONS: Final = 1_000
+_lock = threading.Lock()
+
+
+class _Global:
+    """Stands for the global provider, which a program may set after its handlers were made."""
+
+
+_GLOBAL: Final = _Global()
+
+
+class Shared:
+    """What the handlers of one provider share."""
+
+    def __init__(self, provider: Any, *, max_open: int, idle_limit_s: float) -> None:
+        self.runs = Runs(max_open=max_open, idle_limit_s=idle_limit_s)
+        self.interruptions = Interruptions(limit=_MAX_INTERRUPTIONS)
+        self._provider = weakref.ref(provider)
+        self._is_watched = False
+
+    def watch_provider(self) -> None:
+        """See to it that open spans end before the provider shuts down; does nothing the second time."""
+        if self._is_watched:
+            return
+        provider = self._provider()
+        provider = trace.get_tracer_provider() if provider is _GLOBAL else provider
+        if provider is not None and not isinstance(provider, ProxyTracerProvider):
+            self._is_watched = True
+            _sweep_at_shutdown(provider, weakref.ref(self.runs))
+
+
+_shared: weakref.WeakKeyDictionary[Any, Shared] = weakref.WeakKeyDictionary()
+
+
+def shared_by(provider: TracerProvider | None, *, max_open: int, idle_limit_s: float) -> Shared:
+    """What the handlers of a provider share; of the global one, if `None`."""
+    key = _GLOBAL if provider is None or provider is trace.get_tracer_provider() else provider
+    with _lock:
+        if (shared := _shared.get(key)) is None:
+            shared = _shared[key] = Shared(key, max_open=max_open, idle_limit_s=idle_limit_s)
+    return shared
+
+
+def tracer_of(provider: TracerProvider | None) -> Tracer:
+    """Our tracer of a provider."""
+    return trace.get_tracer("tokenomics_langchain", package_version(), provider, schema_url=semconv.SCHEMA_URL)
+
+
+def _sweep_at_shutdown(provider: Any, runs: weakref.ref[Runs]) -> None:
+    # The SDK's provider shuts down at exit too; what is registered later is called earlier.
+    atexit.register(_sweep, runs)
+    shutdown = getattr(provider, "shutdown", None)
+    if not isinstance(shutdown, MethodType):
+        return
+    original = weakref.WeakMethod(shutdown)
+
+    @wraps(shutdown)
+    def sweep_and_shut_down(*args: Any, **kwargs: Any) -> Any:
+        _sweep(runs)
+        method = original()
+        return None if method is None else method(*args, **kwargs)
+
+    provider.shutdown = sweep_and_shut_down
+
+
+def _sweep(runs: weakref.ref[Runs]) -> None:
+    if (open_runs := runs()) is not None:
+        open_runs.sweep()
