@@ -236,4 +236,5 @@ def _release(attempt: Attempt) -> None:
         if attempt.run.span is not None:
             attempt.run.span.end(attempt.ended_unix_nano)
         attempt.ended_unix_nano = None
+        attempt.run.attempt = None  # a cycle that only the garbage collector would undo
     release_attempts(attempt.run)

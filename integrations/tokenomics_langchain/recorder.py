@@ -13,7 +13,7 @@ from uuid import UUID
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
@@ -60,13 +60,23 @@ from tokenomics_langchain.messages import (
 )
 from tokenomics_langchain.outputs import messages_of, target_of
 from tokenomics_langchain.providers import Shared
-from tokenomics_langchain.runs import Moment, NodeRole, Run, RunKind, Runs, Tree, surroundings
+from tokenomics_langchain.runs import (
+    GraphFacts,
+    Moment,
+    NodeFacts,
+    NodeRole,
+    Run,
+    RunKind,
+    Runs,
+    Stream,
+    Tree,
+    surroundings,
+)
 from tokenomics_plugin import semconv
 from tokenomics_plugin.usage import TokenUsage
 
 __all__ = ["Recorder"]
 
-_GRAPHS: Final = (RunKind.WORKFLOW, RunKind.AGENT)
 _TOOL_ERROR: Final = "tool_error"
 _UNKNOWN_TOOL: Final = "unknown_tool"
 # Backends tell the kind of other spans by their operation, but know no such operations.
@@ -110,6 +120,8 @@ class Recorder:
             self._show_graph(run.parent, first_node=name)
         run.kind, run.role, run.is_fallbacks = chain_kind(run), node_role(run), is_fallbacks(run)
         run.inputs = inputs
+        if run.role is not None:
+            run.as_node = NodeFacts()
         self._show_chain(run)
 
     def chain_ended(self, run_id: UUID, outputs: Any, moment: Moment) -> None:
@@ -138,7 +150,7 @@ class Recorder:
                 begin_attempt(run)
 
     def _show_workflow(self, run: Run) -> None:
-        run.graph = run
+        run.graph, run.as_graph = run, GraphFacts()
         operation, name = semconv.OPERATION_INVOKE_WORKFLOW, workflow_name(run)
         attributes = known(
             (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name), _SHOWN_AS_CHAIN
@@ -147,7 +159,7 @@ class Recorder:
         self._add_content(run, lambda: state_input_content(run.inputs))
 
     def _show_agent(self, run: Run) -> None:
-        run.graph, run.agent_name = run, agent_name(run)
+        run.graph, run.as_graph, run.agent_name = run, GraphFacts(), agent_name(run)
         operation = semconv.OPERATION_INVOKE_AGENT
         links = _taken_over(run)
         self._show_attempt(
@@ -163,7 +175,7 @@ class Recorder:
             (semconv.NODE_STEP, step),
             _SHOWN_AS_CHAIN,
         )
-        run.executed = {} if "thread_id" in run.metadata else None
+        run.as_node = NodeFacts()
         key = (RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns"))
         self._show_attempt(run, _span_name(operation, run.name), attributes, key=key, links=_taken_over(run))
         self._attach(run)
@@ -204,12 +216,12 @@ class Recorder:
         self._show_attempt(
             run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key, is_first_named=True
         )
-        _count_call(run, "inference_calls")
+        _count_model_call(run)
         if run.parent is not None and run.parent.role is NodeRole.MODEL:
             # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
             self._attach(run)
-            if run.graph is not None:
-                run.graph.tools = params.get("tools") or ()
+            if run.graph is not None and run.graph.as_graph is not None:
+                run.graph.as_graph.tools = params.get("tools") or ()
         self._add_content(run, content)
 
     def chunk_arrived(self, run_id: UUID, text: str, usage: Mapping[str, Any] | None, moment: Moment) -> None:
@@ -217,13 +229,13 @@ class Recorder:
         run = self._runs.find(run_id)
         if run is None or run.owner is not self:
             return
-        if run.has_streamed:
-            run.chunk_gaps_s.append((moment.clock_ns - run.last_chunk_ns) / 1e9)
+        if run.stream is None:
+            run.stream = self._begin_stream(run, moment)
         else:
-            self._note_first_chunk(run, moment)
-        run.last_chunk_ns = moment.clock_ns
-        run.streamed_characters += len(text)
-        run.streamed_usage = run.streamed_usage or usage
+            run.stream.chunk_gaps_s.append((moment.clock_ns - run.stream.last_chunk_ns) / 1e9)
+            run.stream.last_chunk_ns = moment.clock_ns
+        run.stream.characters += len(text)
+        run.stream.usage = run.stream.usage or usage
 
     def model_ended(self, run_id: UUID, response: LLMResult, moment: Moment) -> None:
         """End a call of a model with what the response says about itself."""
@@ -233,16 +245,13 @@ class Recorder:
         """End a call of a model that raised; a broken stream still tells what it brought."""
         self._end(run_id, ending_of(error), moment, outputs=response)
 
-    def _note_first_chunk(self, run: Run, moment: Moment) -> None:
-        run.has_streamed = True
-        run.time_to_first_chunk_s = (moment.clock_ns - run.started.clock_ns) / 1e9
+    def _begin_stream(self, run: Run, moment: Moment) -> Stream:
+        waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
         if run.span is not None:
             run.span.set_attributes(
-                {
-                    semconv.GEN_AI_REQUEST_STREAM: True,
-                    semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: run.time_to_first_chunk_s,
-                }
+                {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
             )
+        return Stream(time_to_first_chunk_s=waited_s, last_chunk_ns=moment.clock_ns)
 
     # Tools and retrievers
 
@@ -264,14 +273,14 @@ class Recorder:
         if run is None:
             return
         run.tool_call_id, run.inputs = call_id, arguments
-        if call_id is not None and run.parent is not None:
-            run.parent.tool_call_ids = (run.parent.tool_call_ids or frozenset()) | {call_id}
+        if call_id is not None and run.parent is not None and run.parent.as_node is not None:
+            run.parent.as_node.tool_call_ids |= {call_id}
         attributes = tool_attributes(name, description=description, call_id=call_id)
         key = (RunKind.TOOL, call_id or name)
         self._show_attempt(
             run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key, is_first_named=True
         )
-        _count_call(run, "tool_calls")
+        _count_tool_call(run)
         self._attach(run)
         self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
@@ -316,8 +325,8 @@ class Recorder:
         context = None if run is None else run.span_context()
         if run is None or run.span is None or context is None:
             return
-        run.is_interrupted = True
-        run.interrupts = count or None
+        if run.as_graph is not None:
+            run.as_graph.is_interrupted, run.as_graph.interrupts = True, count or None
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
         interruption = Interruption(root=context, executed=run.tree.executed)
         self._shared.interruptions.add(_thread_id(run), checkpoint_id, interruption)
@@ -347,22 +356,10 @@ class Recorder:
     ) -> Run | None:
         parent = _innermost(self._runs, self._runs.find(parent_run_id))
         ambient, task, is_inside_own_span = surroundings(parent, moment.context)
-        run = Run(
-            run_id=run_id,
-            parent=parent,
-            owner=self,
-            tree=Tree(last_event_ns=moment.clock_ns) if parent is None else parent.tree,
-            kind=kind,
-            name=name,
-            tags=tags,
-            metadata=metadata,
-            ambient=ambient,
-            task=task,
-            is_inside_own_span=is_inside_own_span,
-            started=moment,
-        )
+        tree = Tree(last_event_ns=moment.clock_ns) if parent is None else parent.tree
+        run = Run(run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside_own_span)
         if parent is None:
-            run.tree.root = run
+            tree.root = run
             self._shared.watch_provider()
         else:
             run.graph, run.agent_name, run.step_id = parent.graph, parent.agent_name, parent.step_id
@@ -470,13 +467,12 @@ class Recorder:
         usage, attributes = token_usage(result), response_attributes(result)
         if ending.state is RunState.COMPLETED and is_cache_hit(result):
             usage, attributes[semconv.CACHE_HIT] = TokenUsage.from_inclusive(input_tokens=0, output_tokens=0), True
-        elif ending is not COMPLETED and run.has_streamed and (usage is None or not usage.output_tokens):
-            usage = estimated_usage(usage, run.streamed_usage, characters=run.streamed_characters)
+        elif ending is not COMPLETED and run.stream is not None and (usage is None or not usage.output_tokens):
+            usage = estimated_usage(usage, run.stream.usage, characters=run.stream.characters)
             attributes[semconv.USAGE_ESTIMATED] = True
         if usage is not None:
             attributes |= usage.to_attributes()
         _add_usage(run, usage)
-        run.is_answer_kept = any(isinstance(m, AIMessage) and m.tool_calls for m in _answers(result))
         if run.span is not None and run.span.is_recording():
             run.span.set_attributes(attributes)
             self._add_content(run, lambda: output_content(result))
@@ -486,42 +482,41 @@ class Recorder:
             self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
 
     def _finish_graph(self, run: Run, ending: Ending, outputs: Any) -> Ending:
-        if run.span is not None and run.kind is RunKind.AGENT:
-            run.span.set_attributes(_rolled_up(run))
+        if run.span is not None and run.as_graph is not None and run.kind is RunKind.AGENT:
+            run.span.set_attributes(_rolled_up(run.as_graph))
         if ending is COMPLETED:
             self._add_content(run, lambda: state_output_content(outputs))
-        if (node := _node_of(run.parent)) is not None:
-            node.last_graph = run.span_context()
-        if ending is COMPLETED and run.is_interrupted:
-            attributes = known((semconv.INTERRUPT_COUNT, run.interrupts))
+        if (node := _node_of(run.parent)) is not None and node.as_node is not None:
+            node.as_node.last_graph = run.span_context()
+        if ending is COMPLETED and run.as_graph is not None and run.as_graph.is_interrupted:
+            attributes = known((semconv.INTERRUPT_COUNT, run.as_graph.interrupts))
             return Ending(state=RunState.INTERRUPTED, event=semconv.EVENT_INTERRUPT, event_attributes=attributes)
         return ending
 
     def _finish_node(self, run: Run, ending: Ending, outputs: Any, moment: Moment) -> None:
-        if ending.state is RunState.INTERRUPTED and run.executed:
-            run.tree.executed.update(run.executed)
-        if run.kind is RunKind.NODE and run.graph is not None and (context := run.span_context()) is not None:
-            target = target_of(outputs)
-            if ending.state is RunState.HANDED_OFF:
-                handed_to = ending.event_attributes.get(semconv.HAND_OFF_TO)
-                target = handed_to if isinstance(handed_to, str) else None
-            if target is not None:
-                run.graph.hand_off = target, run.last_graph or context
-        if ending is COMPLETED and (run.kind is RunKind.NODE or run.role is not None):
-            self._show_answered_calls(run, list(messages_of(outputs)), moment)
+        if run.as_node is None:
+            return
+        if ending.state is RunState.INTERRUPTED:
+            run.tree.executed.update(run.as_node.executed)
+        if run.kind is RunKind.NODE:
+            _note_hand_off(run, run.as_node, ending, outputs)
+        if ending is COMPLETED:
+            self._show_answered_calls(run, run.as_node, moment, list(messages_of(outputs)))
 
     # Calls that were asked for and never ran
 
-    def _show_answered_calls(self, node: Run, messages: Sequence[BaseMessage], moment: Moment) -> None:
+    def _show_answered_calls(
+        self, node: Run, facts: NodeFacts, moment: Moment, messages: Sequence[BaseMessage]
+    ) -> None:
         """A node that answers for a model or a tool leaves no run of it, only the message."""
         if node.role is NodeRole.MODEL:
             if any(isinstance(message, ToolMessage) for message in messages):
                 await_repair(node)
-            if node.inference_calls == 0 and any(isinstance(message, AIMessage) for message in messages):
+            if facts.inference_calls == 0 and any(isinstance(message, AIMessage) for message in messages):
                 self._show_skipped_model_call(node, moment)
             return
         for message in messages:
-            if isinstance(message, ToolMessage) and message.tool_call_id not in (node.tool_call_ids or ()):
+            if isinstance(message, ToolMessage) and message.tool_call_id not in facts.tool_call_ids:
                 self._show_answered_tool_call(node, message, moment)
 
     def _show_skipped_model_call(self, node: Run, moment: Moment) -> None:
@@ -531,7 +526,8 @@ class Recorder:
 
     def _show_answered_tool_call(self, node: Run, message: ToolMessage, moment: Moment) -> None:
         name = message.name or _called_name(node, message.tool_call_id)
-        is_known = node.role is NodeRole.TOOLS and node.graph is not None and name in _names(node.graph.tools)
+        facts = None if node.graph is None else node.graph.as_graph
+        is_known = node.role is NodeRole.TOOLS and facts is not None and name in _names(facts.tools)
         has_failed = message.status == "error"
         if not has_failed and node.role is not NodeRole.TOOLS:
             return  # a node of the application's own, which may call its tools as it likes
@@ -578,7 +574,7 @@ class Recorder:
         if ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
             return
         is_agents_call = run.kind is RunKind.MODEL and run.parent is not None and run.parent.role is NodeRole.MODEL
-        if is_agents_call and run.is_answer_kept and keep_answer(run, unix_nano):
+        if is_agents_call and ending is COMPLETED and keep_answer(run, unix_nano):
             return
         release_attempts(run)
         if run.span is not None:
@@ -608,23 +604,31 @@ def _node_of(run: Run | None) -> Run | None:
 
 def _note_executed(run: Run, key: object) -> None:
     """Remember what ran inside a node, for the case that an interrupt makes it run again."""
-    if (context := run.span_context()) is None or "thread_id" not in run.metadata:
+    if "thread_id" not in run.metadata or (context := run.span_context()) is None:
         return  # without a thread there is no checkpoint to resume from
     for around in run.lineage():
-        if around.executed is not None:
-            around.executed[key] = context
+        if around.as_node is not None:
+            around.as_node.executed[key] = context
+
+
+def _note_hand_off(node: Run, facts: NodeFacts, ending: Ending, outputs: Any) -> None:
+    """A node that names the next one hands control to it, for the agent that ran in it if one did."""
+    graph, context = None if node.graph is None else node.graph.as_graph, node.span_context()
+    target = ending.event_attributes.get(semconv.HAND_OFF_TO) if ending.event else target_of(outputs)
+    if graph is not None and context is not None and isinstance(target, str):
+        graph.hand_off = target, facts.last_graph or context
 
 
 def _taken_over(run: Run) -> list[Link]:
     """A link to the agent that handed control to the one that starts now."""
     if run.kind is RunKind.NODE:
-        graph = run.parent.graph if run.parent is not None else None
+        graph = None if run.graph is None else run.graph.as_graph
         if graph is None or graph.hand_off is None or graph.hand_off[0] != run.name:
             return []
         run.taken_over, graph.hand_off = graph.hand_off[1], None
     else:
         node = _node_of(run.parent)
-        if node is None or node.taken_over is None or node.parent is None or node.parent.graph is None:
+        if node is None or node.taken_over is None:
             return []
         run.taken_over, node.taken_over = node.taken_over, None
     return [Link(run.taken_over, {semconv.LINK_KIND: semconv.LINK_TAKES_OVER})]
@@ -636,48 +640,58 @@ def _tell_around(run: Run, ending: Ending) -> None:
         return
     count = ending.event_attributes.get(semconv.INTERRUPT_COUNT)
     for around in run.parent.lineage():
-        if around.kind in _GRAPHS:
-            around.is_interrupted = True
-            around.interrupts = count if isinstance(count, int) else around.interrupts
+        if around.as_graph is not None:
+            around.as_graph.is_interrupted = True
+            around.as_graph.interrupts = count if isinstance(count, int) else around.as_graph.interrupts
 
 
-def _count_call(run: Run, counter: str) -> None:
-    """Count a call for the agent that makes it, and for all between the two."""
+def _count_model_call(run: Run) -> None:
+    """Count a model call for the node and the agent that make it."""
     with run.tree.lock:
-        around = run.parent
-        while around is not None:
-            setattr(around, counter, getattr(around, counter) + 1)
-            around = None if around.kind is RunKind.AGENT else around.parent
+        for around in run.lineage():
+            if around.as_node is not None:
+                around.as_node.inference_calls += 1
+            if around.as_graph is not None:
+                around.as_graph.inference_calls += 1
+                if around.kind is RunKind.AGENT:
+                    return
+
+
+def _count_tool_call(run: Run) -> None:
+    """Count a tool call for the agent that makes it."""
+    with run.tree.lock:
+        for around in run.lineage():
+            if around.as_graph is not None:
+                around.as_graph.tool_calls += 1
+                if around.kind is RunKind.AGENT:
+                    return
 
 
 def _add_usage(run: Run, usage: TokenUsage | None) -> None:
     """Add a model call's tokens to the agents around it."""
-    graph = run.graph
+    input_tokens, output_tokens = (None, None) if usage is None else (usage.input_tokens, usage.output_tokens)
     with run.tree.lock:
-        while graph is not None:
-            if usage is None or usage.input_tokens is None or usage.output_tokens is None:
-                graph.unknown_calls += 1
+        graph = run.graph
+        while graph is not None and graph.as_graph is not None:
+            if input_tokens is None or output_tokens is None:
+                graph.as_graph.unknown_calls += 1
             else:
-                graph.known_calls += 1
-                graph.input_tokens += usage.input_tokens
-                graph.output_tokens += usage.output_tokens
-            graph = graph.parent.graph if graph.parent is not None else None
+                graph.as_graph.known_calls += 1
+                graph.as_graph.input_tokens += input_tokens
+                graph.as_graph.output_tokens += output_tokens
+            graph = None if graph.parent is None else graph.parent.graph
 
 
-def _rolled_up(agent: Run) -> Attributes:
+def _rolled_up(facts: GraphFacts) -> Attributes:
     """What an agent consumed; a sum with an unknown part is unknown."""
-    if agent.unknown_calls:
-        return {semconv.USAGE_UNKNOWN_CALLS: agent.unknown_calls}
-    if not agent.known_calls:
+    if facts.unknown_calls:
+        return {semconv.USAGE_UNKNOWN_CALLS: facts.unknown_calls}
+    if not facts.known_calls:
         return {}
     return {
-        semconv.GEN_AI_USAGE_INPUT_TOKENS: agent.input_tokens,
-        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: agent.output_tokens,
+        semconv.GEN_AI_USAGE_INPUT_TOKENS: facts.input_tokens,
+        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: facts.output_tokens,
     }
-
-
-def _answers(result: LLMResult) -> list[BaseMessage]:
-    return [g.message for generations in result.generations[:1] for g in generations if isinstance(g, ChatGeneration)]
 
 
 def _called_name(node: Run, call_id: str) -> str | None:

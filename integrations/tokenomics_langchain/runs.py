@@ -37,7 +37,19 @@ from tokenomics_plugin.tasks import task_attributes
 if TYPE_CHECKING:
     from tokenomics_langchain.attempts import Attempt, Replaced
 
-__all__ = ["Moment", "NodeRole", "Owner", "Run", "RunKind", "Runs", "Tree", "surroundings"]
+__all__ = [
+    "GraphFacts",
+    "Moment",
+    "NodeFacts",
+    "NodeRole",
+    "Owner",
+    "Run",
+    "RunKind",
+    "Runs",
+    "Stream",
+    "Tree",
+    "surroundings",
+]
 
 
 class RunKind(Enum):
@@ -105,7 +117,63 @@ class Tree:
         return self.root.started.unix_nano + moment.clock_ns - self.root.started.clock_ns
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
+class GraphFacts:
+    """What an agent or a workflow did so far."""
+
+    input_tokens: int = 0
+    """Of the model calls that ended below it."""
+    output_tokens: int = 0
+    """Of the model calls that ended below it."""
+    known_calls: int = 0
+    """Model calls below it whose usage was reported."""
+    unknown_calls: int = 0
+    """Model calls below it whose usage nobody reported."""
+    inference_calls: int = 0
+    """Model calls that began below it, not counting those of agents below it."""
+    tool_calls: int = 0
+    """Tool calls that began below it, not counting those of agents below it."""
+    tools: Sequence[Any] = ()
+    """The tools that its model was last given."""
+    hand_off: tuple[str, SpanContext] | None = None
+    """The node to which control goes next, and the span that sent it there."""
+    is_interrupted: bool = False
+    """Whether an interrupt ended something below it."""
+    interrupts: int | None = None
+    """How many interrupts stopped it."""
+
+
+@dataclass(slots=True, eq=False)
+class NodeFacts:
+    """What a node of a graph did so far."""
+
+    inference_calls: int = 0
+    """Model calls that began below it."""
+    tool_call_ids: frozenset[str] = frozenset()
+    """Tool calls that ran right below it."""
+    executed: dict[object, SpanContext] = field(default_factory=dict)
+    """What ran inside it, for the case that it is interrupted and runs again."""
+    last_graph: SpanContext | None = None
+    """The agent or workflow that last ended below it."""
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """What has arrived of a model's answer."""
+
+    time_to_first_chunk_s: float
+    """Seconds from the start of the call."""
+    last_chunk_ns: int
+    """When the last chunk arrived, on the monotonic clock."""
+    chunk_gaps_s: list[float] = field(default_factory=list)
+    """Seconds between the chunks."""
+    characters: int = 0
+    """Length of the text."""
+    usage: Mapping[str, Any] | None = None
+    """The first usage that a chunk reported."""
+
+
+@dataclass(slots=True, eq=False)
 class Run:
     """One LangChain run between its start and its end."""
 
@@ -119,93 +187,59 @@ class Run:
     """What it shares with the runs around it."""
     kind: RunKind
     """What it is."""
-    is_fallbacks: bool = False
-    """Whether it tries one runnable after another."""
-    role: NodeRole | None = None
-    """What the node of an agent is for."""
     name: str | None
     """LangChain's name for it; the model's name for a model call."""
-    tool_call_id: str | None = None
-    """The id that the model gave to the call of a tool."""
     tags: Sequence[str]
     """As LangChain gave them."""
     metadata: Mapping[str, Any]
     """As LangChain gave it, inherited keys included."""
+    started: Moment
+    """When it started."""
     ambient: Context
     """The application's context at the start, whose baggage says which task this run serves."""
     task: Mapping[str, str]
     """The `tokenomics.task.*` attributes of that context."""
     is_inside_own_span: bool
     """Whether the application opened a span between the parent and this run."""
-    started: Moment
-    """When it started."""
-    agent_name: str | None = None
-    """The name that the agent was given which this run is, or is part of."""
+
     graph: Run | None = None
     """The agent or workflow that this run is, or the nearest around it."""
+    agent_name: str | None = None
+    """The name that the agent was given which this run is, or is part of."""
+    step_id: str | None = None
+    """The step of a plan that it carries out."""
     inputs: Any = None
-    """What it was given; kept where its end needs it."""
+    """What it was given."""
+    role: NodeRole | None = None
+    """What the node of an agent is for."""
+    is_fallbacks: bool = False
+    """Whether it tries one runnable after another."""
+    tool_call_id: str | None = None
+    """The id that the model gave to the call of a tool."""
+    as_graph: GraphFacts | None = None
+    """What it did so far, if it is an agent or a workflow."""
+    as_node: NodeFacts | None = None
+    """What it did so far, if it is a node."""
+    stream: Stream | None = None
+    """What has arrived of its answer, if it streams."""
+
     span: Span | None = None
     """The span that shows it, if one does."""
     attached: AmbientSpan | None = None
     """The context that makes its span current, if one does."""
-    open_children: dict[UUID, Run] = field(default_factory=dict)
+    open_children: dict[UUID, Run] | None = None
     """The runs right below it that have not ended."""
     has_ended: bool = False
     """Whether it is over."""
 
+    attempt: Attempt | None = None
+    """The attempt that it is."""
     attempts: dict[object, Attempt] | None = None
     """Attempts right below it that did not succeed and that another may replace, by what was attempted."""
     replaced: Replaced | None = None
     """The attempts that those below this run replace, if this whole run is another attempt."""
-    attempt: Attempt | None = None
-    """The attempt that it is."""
-    step_id: str | None = None
-    """The step of a plan that it carries out."""
-    executed: dict[object, SpanContext] | None = None
-    """What ran inside a node, for the case that the node is interrupted and runs again."""
-    is_interrupted: bool = False
-    """Whether an interrupt ended something below this graph."""
-    interrupts: int | None = None
-    """How many interrupts stopped this graph."""
-    is_answer_kept: bool = False
-    """Whether a model call's answer may turn out not to be usable."""
-
-    has_streamed: bool = False
-    """Whether the first chunk has arrived."""
-    last_chunk_ns: int = 0
-    """When the last chunk arrived, on the monotonic clock."""
-    chunk_gaps_s: list[float] = field(default_factory=list)
-    """Seconds between the chunks."""
-    time_to_first_chunk_s: float | None = None
-    """Seconds until the first chunk."""
-    streamed_characters: int = 0
-    """Length of the text that has streamed out so far."""
-    streamed_usage: Mapping[str, Any] | None = None
-    """The first usage that a chunk reported."""
-
-    input_tokens: int = 0
-    """Of the model calls that ended below an agent."""
-    output_tokens: int = 0
-    """Of the model calls that ended below an agent."""
-    known_calls: int = 0
-    """Model calls below an agent whose usage was reported."""
-    unknown_calls: int = 0
-    """Model calls below an agent whose usage nobody reported."""
-    inference_calls: int = 0
-    """Model calls that began below it, not counting those of agents below it."""
-    tool_calls: int = 0
-    """Tool calls that began below it, not counting those of agents below it."""
-    hand_off: tuple[str | None, SpanContext] | None = None
-    """Of a graph: where control goes next, and the span that sent it there."""
     taken_over: SpanContext | None = None
-    """Of a node or an agent: the span that handed control to it."""
-    last_graph: SpanContext | None = None
-    """Of a node: the agent or workflow that last ended below it."""
-    tool_call_ids: frozenset[str] | None = None
-    """Tool calls that ran right below a node."""
-    tools: Sequence[Any] = ()
-    """The tools that an agent's model was last given."""
+    """The span that handed control to it."""
 
     def lineage(self) -> Iterator[Run]:
         """This run, its parent, and so on to the outermost one."""
@@ -278,6 +312,8 @@ class Runs:
             if run.parent is None:
                 self._trees[run.run_id] = run.tree
             else:
+                if run.parent.open_children is None:
+                    run.parent.open_children = {}
                 run.parent.open_children[run.run_id] = run
         run.tree.last_event_ns = run.started.clock_ns
         if run.parent is None:
@@ -297,12 +333,15 @@ class Runs:
         self._give_up(list(self._trees.values()), Moment.now())
 
     def _forget(self, run: Run) -> list[Run]:
-        left_open = [inner for child in list(run.open_children.values()) for inner in (*self._forget(child), child)]
+        left_open: list[Run] = []
+        if run.open_children:
+            for child in list(run.open_children.values()):
+                left_open += (*self._forget(child), child)
         run.has_ended = True
         self._open.pop(run.run_id, None)
         if run.parent is None:
             self._trees.pop(run.run_id, None)
-        else:
+        elif run.parent.open_children is not None:
             run.parent.open_children.pop(run.run_id, None)
         return left_open
 
