@@ -77,6 +77,7 @@ from tokenomics_plugin.usage import TokenUsage
 
 __all__ = ["Recorder"]
 
+_GRAPHS: Final = (RunKind.WORKFLOW, RunKind.AGENT)
 _TOOL_ERROR: Final = "tool_error"
 _UNKNOWN_TOOL: Final = "unknown_tool"
 # Backends tell the kind of other spans by their operation, but know no such operations.
@@ -118,6 +119,7 @@ class Recorder:
             return
         if run.parent is not None and is_step(tags):
             self._show_graph(run.parent, first_node=name)
+            run.graph, run.agent_name = run.parent.graph, run.parent.agent_name
         run.kind, run.role, run.is_fallbacks = chain_kind(run), node_role(run), is_fallbacks(run)
         run.inputs = inputs
         if run.role is not None:
@@ -130,11 +132,12 @@ class Recorder:
 
     def _show_graph(self, graph: Run, *, first_node: str | None) -> None:
         """Show a run as a graph that took itself for something else until its first node started."""
-        if graph.kind in (RunKind.PART, RunKind.BRANCH):
-            with self._graph_lock:  # first nodes that run in parallel start in several threads
-                if graph.kind in (RunKind.PART, RunKind.BRANCH) and not is_step(graph.tags):
-                    graph.kind = graph_kind(graph, first_node=first_node)
-                    self._show_chain(graph)
+        if graph.kind in _GRAPHS and graph.span is not None:
+            return
+        with self._graph_lock:  # first nodes that run in parallel start in several threads
+            if graph.kind in (RunKind.PART, RunKind.BRANCH):
+                graph.kind = graph_kind(graph, first_node=first_node)
+                self._show_chain(graph)
 
     def _show_chain(self, run: Run) -> None:
         match run.kind:

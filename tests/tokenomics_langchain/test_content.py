@@ -17,6 +17,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import START, StateGraph
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from tokenomics_langchain import TokenomicsCallbackHandler
@@ -86,7 +88,7 @@ def test_with_content_off_no_user_text_is_exported(
 ) -> None:
     run_everything(scripted, {"callbacks": [handler]})
 
-    assert len(spans()) >= 20
+    assert len(spans()) >= 15
     assert SENTINEL not in everything_exported(spans())
 
 
@@ -193,14 +195,25 @@ def test_an_unsampled_run_renders_no_content(model: BaseChatModel) -> None:
     ],
 )
 def test_the_environment_decides_when_the_program_does_not(
-    value: str | None, captures: bool, monkeypatch: pytest.MonkeyPatch
+    value: str | None,
+    captures: bool,
+    model: BaseChatModel,
+    exporter: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     if value is not None:
         monkeypatch.setenv(VARIABLE, value)
 
-    assert TokenomicsCallbackHandler()._captures_content is captures
-    assert TokenomicsCallbackHandler(capture_content=not captures)._captures_content is not captures
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    for capture_content in (None, not captures):
+        handler = TokenomicsCallbackHandler(provider, capture_content=capture_content)
+        model.invoke(SENTINEL, {"callbacks": [handler]})
+
+    by_environment, by_program = (SENTINEL in span.to_json() for span in exporter.get_finished_spans())
+    assert by_environment is captures
+    assert by_program is not captures
 
 
 def test_the_environment_is_read_once(

@@ -59,10 +59,8 @@ def test_an_error_marks_each_run_that_it_went_through(
 
     assert tree().splitlines() == [
         "invoke_agent printer !",
-        "  run_node model",
-        "    chat toy-1",
-        "  run_node tools !",
-        "    execute_tool add !",
+        "  chat toy-1",
+        "  execute_tool add !",
     ]
     failed = [span for span in spans() if not span.status.is_unset]
     assert {(span.attributes or {})["error.type"] for span in failed} == {"OutOfPaperError"}
@@ -120,10 +118,12 @@ def test_an_interrupt_and_its_resumption_are_no_errors(handler: TokenomicsCallba
     assert tree() == "\n".join(["invoke_workflow approval", "  run_node ask"] * 2)
 
 
-def test_an_interrupt_leaves_no_exception_event(handler: TokenomicsCallbackHandler, spans: Spans) -> None:
+def test_an_interrupt_is_an_event_of_its_own(handler: TokenomicsCallbackHandler, spans: Spans) -> None:
     asking_graph().invoke({"answer": ""}, {"callbacks": [handler], "configurable": {"thread_id": "t"}})
 
-    assert [span.events for span in spans()] == [(), ()]
+    events = [[(event.name, dict(event.attributes or {})) for event in span.events] for span in spans()]
+    assert events == [[("tokenomics.interrupt", {"tokenomics.interrupt.count": 1})]] * 2
+    assert {(span.attributes or {})["tokenomics.run.state"] for span in spans()} == {"interrupted"}
     assert all("error.type" not in (span.attributes or {}) for span in spans())
 
 
@@ -201,11 +201,8 @@ def test_a_tool_error_that_the_agent_handles_leaves_the_agent_well(
 
     assert tree().splitlines() == [
         "invoke_agent printer",
-        "  run_node model",
-        "    chat toy-1",
-        "  run_node tools",
-        "    execute_tool add !",
-        "    execute_tool add !",
-        "  run_node model",
-        "    chat toy-1",
+        "  chat toy-1",
+        "  execute_tool add !",
+        "  execute_tool add !",
+        "  chat toy-1",
     ]

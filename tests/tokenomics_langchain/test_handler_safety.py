@@ -19,7 +19,6 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tokenomics_langchain import TokenomicsCallbackHandler
-from tokenomics_langchain.runs import Runs
 
 QUESTION: Any = {"messages": [("user", "what is 1 + 2?")]}
 
@@ -60,7 +59,7 @@ def test_a_bug_of_ours_does_not_reach_the_program(
     agent = create_agent(model, [add])
     untraced = answer(agent, [])
     handler = TokenomicsCallbackHandler()
-    monkeypatch.delattr(handler, "_runs")
+    monkeypatch.delattr(handler, "_recorder")
 
     assert answer(agent, [handler]) == untraced
 
@@ -69,7 +68,7 @@ def test_a_failure_is_logged_once_without_its_text(
     model: BaseChatModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = TokenomicsCallbackHandler()
-    monkeypatch.delattr(handler, "_runs")
+    monkeypatch.delattr(handler, "_recorder")
     with caplog.at_level(logging.WARNING):
         model.batch(["hello"] * 3, {"callbacks": [handler]})
 
@@ -174,13 +173,13 @@ def test_arguments_of_other_versions_are_accepted(handler: TokenomicsCallbackHan
 
 
 def test_runs_that_never_end_are_bounded(tracer_provider: TracerProvider, exporter: InMemorySpanExporter) -> None:
-    runs = Runs(tracer_provider.get_tracer("test"), max_open=3)
+    handler = TokenomicsCallbackHandler(tracer_provider, max_open_runs=3)
     for number in range(10):
-        run = runs.begin(uuid.uuid4(), None, name=None, metadata=None)
-        runs.show(run, str(number), {})
+        handler.on_tool_start({"name": str(number)}, "", run_id=uuid.uuid4())
 
-    assert len(runs) == 3
-    assert [span.name for span in exporter.get_finished_spans()] == [str(number) for number in range(7)]
+    assert handler.open_runs == 3
+    assert [span.name for span in exporter.get_finished_spans()] == [f"execute_tool {number}" for number in range(7)]
+    assert {(span.attributes or {})["tokenomics.run.state"] for span in exporter.get_finished_spans()} == {"abandoned"}
 
 
 def test_the_handler_is_inline_and_silent() -> None:

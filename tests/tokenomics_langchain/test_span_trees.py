@@ -56,12 +56,9 @@ def as_tree(text: str) -> str:
 AGENT_TREE = as_tree(
     """
     invoke_agent calculator
-      run_node model
-        chat toy-1
-      run_node tools
-        execute_tool add
-      run_node model
-        chat toy-1
+      chat toy-1
+      execute_tool add
+      chat toy-1
     """
 )
 
@@ -272,15 +269,11 @@ def test_an_agent_in_a_tool_of_an_agent_is_shown_below_the_tool(
     assert tree() == as_tree(
         f"""
         invoke_agent calculator
-          run_node model
-            chat toy-1
-          run_node tools
-            execute_tool add
-              {shown}
-                run_node model
-                  chat toy-1
-          run_node model
-            chat toy-1
+          chat toy-1
+          execute_tool add
+            {shown}
+              chat toy-1
+          chat toy-1
         """
     )
 
@@ -316,7 +309,7 @@ def test_a_plain_graph_in_a_tool_of_an_agent_is_a_workflow(
 
     create_agent(model, [add], name="calculator").invoke(QUESTION, {"callbacks": [handler]})
 
-    assert "      invoke_workflow lookup\n        run_node first\n        run_node second\n" in tree()
+    assert "    invoke_workflow lookup\n      run_node first\n      run_node second\n" in tree()
 
 
 def test_a_named_graph_does_not_become_an_agent_by_the_names_of_its_nodes(
@@ -369,12 +362,10 @@ def test_agents_are_nodes_of_a_team(
         invoke_workflow team
           run_node alice
             invoke_agent alice
-              run_node model
-                chat toy-1
+              chat toy-1
           run_node bob
             invoke_agent
-              run_node model
-                chat toy-1
+              chat toy-1
         """
     )
 
@@ -420,8 +411,10 @@ def test_parts_of_a_chain_get_no_span_but_stay_connected(
     assert tree() == as_tree(
         """
         invoke_workflow ask twice
-          chat toy-1
-          chat toy-1
+          run_branch left
+            chat toy-1
+          run_branch right
+            chat toy-1
         """
     )
 
@@ -432,7 +425,7 @@ def test_an_agent_after_a_lambda_is_an_agent_in_a_workflow(
     agent = create_agent(scripted(script=script[1:]), [], name="calculator")
     (RunnableLambda(lambda question: question) | agent).invoke(QUESTION, {"callbacks": [handler]})
 
-    assert tree().startswith("invoke_workflow\n  invoke_agent calculator\n    run_node model\n      chat toy-1")
+    assert tree().startswith("invoke_workflow\n  invoke_agent calculator\n    chat toy-1")
 
 
 def test_calls_outside_any_chain_are_roots(
@@ -497,7 +490,7 @@ def test_a_handler_of_an_inner_agent_alone_sees_only_that_agent(
 
     create_agent(scripted(script=script), [add], name="calculator").invoke(QUESTION)
 
-    assert tree().startswith("invoke_agent researcher\n  run_node model\n    chat toy-1")
+    assert tree().startswith("invoke_agent researcher\n  chat toy-1")
 
 
 def test_a_chain_that_only_inherits_an_agents_metadata_is_no_agent(
