@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-__all__ = ["AmbientSpan"]
+__all__ = ["AmbientSpan", "span_in", "with_span"]
 
 # The key under which OpenTelemetry keeps the current span; it has no public name.
 (_CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
@@ -24,7 +24,8 @@ class AmbientSpan(Context):
     """The context in which a span is current, for as long as it is open."""
 
     def __init__(self, span: Span, previous: Context) -> None:
-        super().__init__(set_span_in_context(span, previous))
+        super().__init__(previous)
+        dict.__setitem__(self, _CURRENT_SPAN, span)
         self._previous = previous
 
     @classmethod
@@ -43,3 +44,13 @@ class AmbientSpan(Context):
             dict.__setitem__(self, _CURRENT_SPAN, self._previous[_CURRENT_SPAN])
         else:
             dict.pop(self, _CURRENT_SPAN, None)
+
+
+def span_in(context: Context) -> object:
+    """The span that a context names as the current one; `None` when it names none."""
+    return context.get(_CURRENT_SPAN)
+
+
+def with_span(span: Span, context: Context) -> Context:
+    """A context that names a span as the current one."""
+    return context if context.get(_CURRENT_SPAN) is span else set_span_in_context(span, context)

@@ -1,7 +1,8 @@
 """From LangChain's events to spans: what each kind of run is shown as, and what its span says at its end.
 
 Every event has one method here. What the pieces mean is decided elsewhere: `chains` tells chain runs apart,
-`endings` errors from control flow, `attempts` retries, `interrupts` replays.
+`endings` errors from control flow, `attempts` retries, `interrupts` replays, `hand_offs` who takes over,
+`answered_calls` what never ran, `tallies` what agents used.
 """
 
 from __future__ import annotations
@@ -12,20 +13,25 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import ToolMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
-from tokenomics_langchain.ambient import AmbientSpan
+from tokenomics_langchain.ambient import AmbientSpan, with_span
+from tokenomics_langchain.answered_calls import TOOL_ERROR, AnsweredCall, answered_calls
 from tokenomics_langchain.attempts import (
+    attempt_attributes,
+    attempt_links,
     await_repair,
     begin_attempt,
     keep_answer,
     keep_attempt,
-    name_operation,
+    operation_id,
     release_attempts,
+    release_replaced,
+    supersede,
 )
 from tokenomics_langchain.attributes import (
     Attributes,
@@ -50,6 +56,7 @@ from tokenomics_langchain.chains import (
 )
 from tokenomics_langchain.content import ContentCapture
 from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState, ending_of
+from tokenomics_langchain.hand_offs import note_agent, note_hand_off, taken_over
 from tokenomics_langchain.interrupts import Interruption
 from tokenomics_langchain.messages import (
     documents_content,
@@ -58,7 +65,7 @@ from tokenomics_langchain.messages import (
     state_output_content,
     to_json,
 )
-from tokenomics_langchain.outputs import messages_of, target_of
+from tokenomics_langchain.outputs import messages_of
 from tokenomics_langchain.providers import Shared
 from tokenomics_langchain.runs import (
     GraphFacts,
@@ -67,21 +74,22 @@ from tokenomics_langchain.runs import (
     NodeRole,
     Run,
     RunKind,
-    Runs,
     Stream,
     Tree,
     surroundings,
 )
+from tokenomics_langchain.tallies import add_usage, count_model_call, count_tool_call, usage_attributes
 from tokenomics_plugin import semconv
-from tokenomics_plugin.usage import TokenUsage
+from tokenomics_plugin.usage import ZERO
 
 __all__ = ["Recorder"]
 
 _GRAPHS: Final = (RunKind.WORKFLOW, RunKind.AGENT)
-_TOOL_ERROR: Final = "tool_error"
-_UNKNOWN_TOOL: Final = "unknown_tool"
+_CALLS: Final = (RunKind.MODEL, RunKind.TOOL)
+_TOOL_FAILED: Final = Ending(state=RunState.FAILED, error_type=TOOL_ERROR)
 # Backends tell the kind of other spans by their operation, but know no such operations.
 _SHOWN_AS_CHAIN: Final = (semconv.OPENINFERENCE_SPAN_KIND, "CHAIN")
+_NO_RESPONSE: Final = LLMResult(generations=[])
 
 
 class Recorder:
@@ -117,18 +125,20 @@ class Recorder:
         run = self._begin(RunKind.PART, run_id, parent_run_id, name, tags, metadata, moment)
         if run is None:
             return
+        run.inputs = inputs
         if run.parent is not None and is_step(tags):
             self._show_graph(run.parent, first_node=name)
             run.graph, run.agent_name = run.parent.graph, run.parent.agent_name
-        run.kind, run.role, run.is_fallbacks = chain_kind(run), node_role(run), is_fallbacks(run)
-        run.inputs = inputs
+            run.role = node_role(run)
         if run.role is not None:
             run.as_node = NodeFacts()
+        else:
+            run.kind, run.is_fallbacks = chain_kind(run), is_fallbacks(run)
         self._show_chain(run)
 
     def chain_ended(self, run_id: UUID, outputs: Any, moment: Moment) -> None:
         """End a chain run."""
-        self._end(run_id, COMPLETED, moment, outputs=outputs)
+        self._end(run_id, COMPLETED, moment, outputs)
 
     def _show_graph(self, graph: Run, *, first_node: str | None) -> None:
         """Show a run as a graph that took itself for something else until its first node started."""
@@ -141,52 +151,46 @@ class Recorder:
 
     def _show_chain(self, run: Run) -> None:
         match run.kind:
-            case RunKind.WORKFLOW:
-                self._show_workflow(run)
-            case RunKind.AGENT:
-                self._show_agent(run)
+            case RunKind.PART:
+                begin_attempt(run)
             case RunKind.NODE:
                 self._show_node(run)
             case RunKind.BRANCH:
                 self._show_branch(run)
             case _:
-                begin_attempt(run)
+                self._show_workflow_or_agent(run)
 
-    def _show_workflow(self, run: Run) -> None:
+    def _show_workflow_or_agent(self, run: Run) -> None:
         run.graph, run.as_graph = run, GraphFacts()
-        operation, name = semconv.OPERATION_INVOKE_WORKFLOW, workflow_name(run)
-        attributes = known(
-            (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name), _SHOWN_AS_CHAIN
-        )
-        self._show_attempt(run, _span_name(operation, name), attributes)
-        self._add_content(run, lambda: state_input_content(run.inputs))
-
-    def _show_agent(self, run: Run) -> None:
-        run.graph, run.as_graph, run.agent_name = run, GraphFacts(), agent_name(run)
-        operation = semconv.OPERATION_INVOKE_AGENT
-        links = _taken_over(run)
-        self._show_attempt(
-            run, _span_name(operation, run.agent_name), {semconv.GEN_AI_OPERATION_NAME: operation}, links=links
-        )
+        if run.kind is RunKind.AGENT:
+            run.agent_name = agent_name(run)
+            operation, name, links = semconv.OPERATION_INVOKE_AGENT, run.agent_name, taken_over(run)
+            attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
+        else:
+            operation, name, links = semconv.OPERATION_INVOKE_WORKFLOW, workflow_name(run), []
+            attributes = known(
+                (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name), _SHOWN_AS_CHAIN
+            )
+        self._show(run, _span_name(operation, name), attributes, links=links)
         self._add_content(run, lambda: state_input_content(run.inputs))
 
     def _show_node(self, run: Run) -> None:
         operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
+        run.as_node = NodeFacts()
         attributes = known(
             (semconv.GEN_AI_OPERATION_NAME, operation),
             (semconv.NODE_NAME, run.name),
             (semconv.NODE_STEP, step),
             _SHOWN_AS_CHAIN,
         )
-        run.as_node = NodeFacts()
-        key = (RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns"))
-        self._show_attempt(run, _span_name(operation, run.name), attributes, key=key, links=_taken_over(run))
+        key = RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
+        self._show(run, _span_name(operation, run.name), attributes, key=key, links=taken_over(run))
         self._attach(run)
 
     def _show_branch(self, run: Run) -> None:
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
         attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), (semconv.BRANCH_NAME, name), _SHOWN_AS_CHAIN)
-        self._show_attempt(run, _span_name(operation, name), attributes)
+        self._show(run, _span_name(operation, name), attributes)
         self._attach(run)
 
     # Models
@@ -215,11 +219,9 @@ class Recorder:
         )
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
         run.name, run.inputs = model if isinstance(model, str) else None, inputs
-        key = (RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), run.name, len(inputs))
-        self._show_attempt(
-            run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key, is_first_named=True
-        )
-        _count_model_call(run)
+        key = RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), model, len(inputs)
+        self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
+        count_model_call(run)
         if run.parent is not None and run.parent.role is NodeRole.MODEL:
             # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
             self._attach(run)
@@ -242,11 +244,11 @@ class Recorder:
 
     def model_ended(self, run_id: UUID, response: LLMResult, moment: Moment) -> None:
         """End a call of a model with what the response says about itself."""
-        self._end(run_id, COMPLETED, moment, outputs=response)
+        self._end(run_id, COMPLETED, moment, response)
 
     def model_failed(self, run_id: UUID, error: BaseException, response: LLMResult | None, moment: Moment) -> None:
         """End a call of a model that raised; a broken stream still tells what it brought."""
-        self._end(run_id, ending_of(error), moment, outputs=response)
+        self._end(run_id, ending_of(error), moment, response)
 
     def _begin_stream(self, run: Run, moment: Moment) -> Stream:
         waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
@@ -279,19 +281,16 @@ class Recorder:
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
             run.parent.as_node.tool_call_ids |= {call_id}
         attributes = tool_attributes(name, description=description, call_id=call_id)
-        key = (RunKind.TOOL, call_id or name)
-        self._show_attempt(
-            run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key, is_first_named=True
-        )
-        _count_tool_call(run)
+        key = RunKind.TOOL, call_id or name
+        self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
+        count_tool_call(run)
         self._attach(run)
         self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
     def tool_ended(self, run_id: UUID, output: Any, moment: Moment) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
         failed = any(isinstance(m, ToolMessage) and m.status == "error" for m in messages_of(output))
-        ending = Ending(state=RunState.FAILED, error_type=_TOOL_ERROR) if failed else COMPLETED
-        self._end(run_id, ending, moment, outputs=output)
+        self._end(run_id, _TOOL_FAILED if failed else COMPLETED, moment, output)
 
     def retrieval_started(
         self,
@@ -314,7 +313,7 @@ class Recorder:
 
     def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], moment: Moment) -> None:
         """End a retrieval."""
-        self._end(run_id, COMPLETED, moment, outputs=documents)
+        self._end(run_id, COMPLETED, moment, documents)
 
     def failed(self, run_id: UUID, error: BaseException, moment: Moment) -> None:
         """End a run that raised, or that control left with an exception."""
@@ -325,14 +324,12 @@ class Recorder:
     def interrupted(self, run_id: UUID | None, checkpoint_id: str, count: int) -> None:
         """A graph stopped, to be resumed from a checkpoint."""
         run = self._runs.find(run_id)
-        context = None if run is None else run.span_context()
-        if run is None or run.span is None or context is None:
+        if run is None or run.span is None or run.as_graph is None:
             return
-        if run.as_graph is not None:
-            run.as_graph.is_interrupted, run.as_graph.interrupts = True, count or None
+        run.as_graph.is_interrupted, run.as_graph.interrupts = True, count or None
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
-        interruption = Interruption(root=context, executed=run.tree.executed)
-        self._shared.interruptions.add(_thread_id(run), checkpoint_id, interruption)
+        interruption = Interruption(root=run.span.get_span_context(), executed=run.tree.executed)
+        self._shared.interruptions.add(run.thread_id, checkpoint_id, interruption)
 
     def resumed(self, run_id: UUID | None, checkpoint_id: str) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
@@ -341,7 +338,7 @@ class Recorder:
             return
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
         run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(Moment.now()))
-        if (interruption := self._shared.interruptions.find(_thread_id(run), checkpoint_id)) is not None:
+        if (interruption := self._shared.interruptions.find(run.thread_id, checkpoint_id)) is not None:
             run.span.add_link(interruption.root, {semconv.LINK_KIND: semconv.LINK_RESUMES})
             run.tree.replayable = interruption.executed
 
@@ -357,7 +354,7 @@ class Recorder:
         metadata: Mapping[str, Any],
         moment: Moment,
     ) -> Run | None:
-        parent = _innermost(self._runs, self._runs.find(parent_run_id))
+        parent = self._innermost(self._runs.find(parent_run_id))
         ambient, task, is_inside_own_span = surroundings(parent, moment.context)
         tree = Tree(last_event_ns=moment.clock_ns) if parent is None else parent.tree
         run = Run(run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside_own_span)
@@ -368,31 +365,20 @@ class Recorder:
             run.graph, run.agent_name, run.step_id = parent.graph, parent.agent_name, parent.step_id
         return run if self._runs.add(run) else None
 
-    def _show_attempt(
-        self,
-        run: Run,
-        name: str,
-        attributes: Attributes,
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        key: object = None,
-        links: Sequence[Link] = (),
-        is_first_named: bool = False,
-    ) -> None:
-        """Start a span that may be one attempt of several, or work that runs again after an interrupt."""
-        replayed = None if key is None else run.tree.replayable.get(key)
-        if replayed is not None:
-            attributes[semconv.REPLAY] = True
-            links = [*links, Link(replayed, {semconv.LINK_KIND: semconv.LINK_REPLAYS})]
-        begin_attempt(run)
-        if run.attempt is not None and (is_first_named or run.attempt.number > 1):
-            attributes |= run.attempt.attributes()
-            links = [*links, *run.attempt.links()]
-        self._show(run, name, attributes, kind=kind, links=links)
-        if run.attempt is not None:
-            name_operation(run.attempt, is_first_named=is_first_named)
-        if key is not None:
-            _note_executed(run, key)
+    def _innermost(self, parent: Run | None) -> Run | None:
+        """The run that a new one belongs to, where LangChain names the one around it.
+
+        It does so for the runnables of `with_fallbacks`, and for what a tool calls with the `config` that was
+        injected into it. The context that LangChain runs them in tells.
+        """
+        config = var_child_runnable_config.get()
+        run_id = getattr(config.get("callbacks"), "parent_run_id", None) if config else None
+        if run_id is None or (parent is not None and parent.run_id.int == run_id.int):
+            return parent
+        inner = self._runs.find(run_id)
+        if inner is None or inner.parent is not parent:
+            return parent
+        return inner if inner.is_fallbacks or inner.kind is RunKind.TOOL else parent
 
     def _show(
         self,
@@ -401,21 +387,29 @@ class Recorder:
         attributes: Attributes,
         *,
         kind: SpanKind = SpanKind.INTERNAL,
+        key: object = None,
         links: Sequence[Link] = (),
     ) -> None:
-        attributes = {**run.shared_attributes(), **attributes}
+        """Start the span of a run; `key` tells what it does, for the case that an interrupt makes it run again."""
+        begin_attempt(run)
+        if run.kind in _CALLS or run.attempt_number > 1:
+            attributes.update(attempt_attributes(run))
+            links = [*links, *attempt_links(run)]
+        if key is not None and (replayed := run.tree.replayable.get(key)) is not None:
+            attributes[semconv.REPLAY] = True
+            links = [*links, Link(replayed, {semconv.LINK_KIND: semconv.LINK_REPLAYS})]
+        attributes = run.shared_attributes() | attributes
         if run.span is not None:  # a branch that turned out to be a graph
             run.span.update_name(name)
             run.span.set_attributes(attributes)
-            return
-        run.span = self._tracer.start_span(
-            name,
-            context=run.parent_context(),
-            kind=kind,
-            attributes=attributes,
-            links=links,
-            start_time=run.tree.unix_nano(run.started),
-        )
+        else:
+            run.span = self._tracer.start_span(
+                name, run.parent_context(), kind, attributes, links, run.tree.unix_nano(run.started)
+            )
+        if run.replaces is not None:
+            supersede(run)
+        if key is not None:
+            _note_executed(run, key)
 
     def _attach(self, run: Run) -> None:
         if run.span is not None and run.attached is None and run.started.is_live:
@@ -427,138 +421,99 @@ class Recorder:
 
     # Ending
 
-    def _end(
-        self,
-        run_id: UUID,
-        ending: Ending,
-        moment: Moment,
-        *,
-        outputs: Any = None,
-    ) -> None:
+    def _end(self, run_id: UUID, ending: Ending, moment: Moment, outputs: Any = None) -> None:
         removed = self._runs.remove(run_id)
         if removed is None:
             return
         run, left_open = removed
         for inner in left_open:
             inner.owner.finish(inner, ABANDONED if ending is COMPLETED else ending, moment)
-        run.owner.finish(run, ending, moment, outputs=outputs)
+        run.owner.finish(run, ending, moment, outputs)
 
-    def finish(self, run: Run, ending: Ending, moment: Moment, *, outputs: Any = None) -> None:
+    def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
         """End a run's span, and pass on what the runs around it need to know."""
         if run.attached is not None:
             run.attached.heal()
         try:
-            match run.kind:
-                case RunKind.MODEL:
-                    self._finish_model(run, ending, outputs)
-                case RunKind.TOOL:
-                    self._finish_tool(run, outputs)
-                case RunKind.WORKFLOW | RunKind.AGENT:
-                    ending = self._finish_graph(run, ending, outputs)
-                case RunKind.NODE | RunKind.PART:
-                    self._finish_node(run, ending, outputs, moment)
-                case RunKind.RETRIEVAL if outputs is not None:
-                    self._add_content(run, lambda: documents_content(outputs))
-            if run.span is not None:
-                self._mark_ending(run, run.span, ending)
-            _tell_around(run, ending)
+            ending = self._settle(run, ending, moment, outputs)
+            if run.span is not None and ending is not COMPLETED:
+                self._mark(run.span, ending)
+            if ending.state is RunState.INTERRUPTED:
+                _tell_graphs(run, ending)
         finally:
             self._close(run, ending, run.tree.unix_nano(moment))
 
-    def _finish_model(self, run: Run, ending: Ending, response: LLMResult | None) -> None:
-        result = LLMResult(generations=[]) if response is None else response
-        usage, attributes = token_usage(result), response_attributes(result)
-        if ending.state is RunState.COMPLETED and is_cache_hit(result):
-            usage, attributes[semconv.CACHE_HIT] = TokenUsage.from_inclusive(input_tokens=0, output_tokens=0), True
+    def _settle(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
+        match run.kind:
+            case RunKind.MODEL:
+                self._finish_model(run, ending, _NO_RESPONSE if outputs is None else outputs)
+            case RunKind.TOOL if outputs is not None:
+                self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(outputs)})
+            case RunKind.RETRIEVAL if outputs is not None:
+                self._add_content(run, lambda: documents_content(outputs))
+            case RunKind.WORKFLOW | RunKind.AGENT:
+                return self._finish_graph(run, ending, outputs)
+            case _ if run.as_node is not None:
+                self._finish_node(run, run.as_node, ending, moment, outputs)
+        if run.kind in _CALLS and run.span is not None and (operation := operation_id(run)) is not None:
+            run.span.set_attribute(semconv.LOGICAL_OPERATION_ID, operation)
+        return ending
+
+    def _finish_model(self, run: Run, ending: Ending, response: LLMResult) -> None:
+        usage, attributes = token_usage(response), response_attributes(response)
+        if ending is COMPLETED and is_cache_hit(response):
+            usage, attributes[semconv.CACHE_HIT] = ZERO, True
         elif ending is not COMPLETED and run.stream is not None and (usage is None or not usage.output_tokens):
             usage = estimated_usage(usage, run.stream.usage, characters=run.stream.characters)
             attributes[semconv.USAGE_ESTIMATED] = True
         if usage is not None:
-            attributes |= usage.to_attributes()
-        _add_usage(run, usage)
+            attributes.update(usage.to_attributes())
+        add_usage(run, usage)
         if run.span is not None and run.span.is_recording():
             run.span.set_attributes(attributes)
-            self._add_content(run, lambda: output_content(result))
-
-    def _finish_tool(self, run: Run, output: Any) -> None:
-        if output is not None:
-            self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
+            self._add_content(run, lambda: output_content(response))
 
     def _finish_graph(self, run: Run, ending: Ending, outputs: Any) -> Ending:
-        if run.span is not None and run.as_graph is not None and run.kind is RunKind.AGENT:
-            run.span.set_attributes(_rolled_up(run.as_graph))
+        if run.span is None or run.as_graph is None:
+            return ending
+        if run.kind is RunKind.AGENT:
+            run.span.set_attributes(usage_attributes(run.as_graph))
         if ending is COMPLETED:
             self._add_content(run, lambda: state_output_content(outputs))
-        if (node := _node_of(run.parent)) is not None and node.as_node is not None:
-            node.as_node.last_graph = run.span_context()
-        if ending is COMPLETED and run.as_graph is not None and run.as_graph.is_interrupted:
+        note_agent(run)
+        if ending is COMPLETED and run.as_graph.is_interrupted:
             attributes = known((semconv.INTERRUPT_COUNT, run.as_graph.interrupts))
             return Ending(state=RunState.INTERRUPTED, event=semconv.EVENT_INTERRUPT, event_attributes=attributes)
         return ending
 
-    def _finish_node(self, run: Run, ending: Ending, outputs: Any, moment: Moment) -> None:
-        if run.as_node is None:
-            return
+    def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, moment: Moment, outputs: Any) -> None:
         if ending.state is RunState.INTERRUPTED:
-            run.tree.executed.update(run.as_node.executed)
+            run.tree.executed.update(facts.executed)
         if run.kind is RunKind.NODE:
-            _note_hand_off(run, run.as_node, ending, outputs)
-        if ending is COMPLETED:
-            self._show_answered_calls(run, run.as_node, moment, list(messages_of(outputs)))
-
-    # Calls that were asked for and never ran
-
-    def _show_answered_calls(
-        self, node: Run, facts: NodeFacts, moment: Moment, messages: Sequence[BaseMessage]
-    ) -> None:
-        """A node that answers for a model or a tool leaves no run of it, only the message."""
-        if node.role is NodeRole.MODEL:
-            if any(isinstance(message, ToolMessage) for message in messages):
-                await_repair(node)
-            if facts.inference_calls == 0 and any(isinstance(message, AIMessage) for message in messages):
-                self._show_skipped_model_call(node, moment)
+            note_hand_off(run, ending, outputs)
+        if ending is not COMPLETED:
             return
-        for message in messages:
-            if isinstance(message, ToolMessage) and message.tool_call_id not in facts.tool_call_ids:
-                self._show_answered_tool_call(node, message, moment)
+        messages = list(messages_of(outputs))
+        if run.role is NodeRole.MODEL and any(isinstance(message, ToolMessage) for message in messages):
+            await_repair(run)
+        for call in answered_calls(run, messages):
+            self._show_answered(run, call, moment)
 
-    def _show_skipped_model_call(self, node: Run, moment: Moment) -> None:
-        operation = semconv.OPERATION_SKIP_MODEL_CALL
-        attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation, semconv.ANSWERED_BY: "middleware"}
-        self._show_for(node, operation, attributes, COMPLETED, moment)
-
-    def _show_answered_tool_call(self, node: Run, message: ToolMessage, moment: Moment) -> None:
-        name = message.name or _called_name(node, message.tool_call_id)
-        facts = None if node.graph is None else node.graph.as_graph
-        is_known = node.role is NodeRole.TOOLS and facts is not None and name in _names(facts.tools)
-        has_failed = message.status == "error"
-        if not has_failed and node.role is not NodeRole.TOOLS:
-            return  # a node of the application's own, which may call its tools as it likes
-        attributes = tool_attributes(name, description=None, call_id=message.tool_call_id)
-        ending = COMPLETED
-        if is_known or not has_failed:
-            attributes[semconv.ANSWERED_BY] = "middleware"
-        if has_failed:
-            ending = Ending(state=RunState.FAILED, error_type=_TOOL_ERROR if is_known else _UNKNOWN_TOOL)
-        self._show_for(node, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, ending, moment)
-
-    def _show_for(self, node: Run, name: str, attributes: Attributes, ending: Ending, moment: Moment) -> None:
-        """A span below a node, as long as the node took, for a call that LangChain reported no run of."""
+    def _show_answered(self, node: Run, call: AnsweredCall, moment: Moment) -> None:
+        """A span for a call that LangChain reported no run of, as long as the node that answered it."""
         shown = node.shown()
         if shown is None or shown.span is None:
             return
         span = self._tracer.start_span(
-            name,
-            context=set_span_in_context(shown.span, node.ambient),
-            attributes={**node.shared_attributes(), **attributes},
+            _span_name(call.operation, call.name),
+            with_span(shown.span, node.ambient),
+            attributes=node.shared_attributes() | call.attributes,
             start_time=node.tree.unix_nano(node.started),
         )
-        self._mark_ending(node, span, ending)
+        self._mark(span, call.ending)
         span.end(node.tree.unix_nano(moment))
 
-    # How an ending shows
-
-    def _mark_ending(self, run: Run, span: Span, ending: Ending) -> None:
+    def _mark(self, span: Span, ending: Ending) -> None:
         if ending.state not in (RunState.COMPLETED, RunState.FAILED):
             span.set_attribute(semconv.RUN_STATE, ending.state.value)
         if ending.event is not None:
@@ -574,6 +529,8 @@ class Recorder:
             span.add_event("exception", known((EXCEPTION_TYPE, kind), (EXCEPTION_MESSAGE, message)))
 
     def _close(self, run: Run, ending: Ending, unix_nano: int) -> None:
+        if run.replaces is not None:
+            release_replaced(run)
         if ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
             return
         is_agents_call = run.kind is RunKind.MODEL and run.parent is not None and run.parent.role is NodeRole.MODEL
@@ -582,27 +539,6 @@ class Recorder:
         release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
-
-
-def _innermost(runs: Runs, parent: Run | None) -> Run | None:
-    """The run that a new one belongs to, where LangChain names the one around it.
-
-    It does so for the runnables of `with_fallbacks`, and for what a tool calls with the `config` that was
-    injected into it. The context that LangChain runs them in tells.
-    """
-    config = var_child_runnable_config.get()
-    run_id = getattr(config.get("callbacks"), "parent_run_id", None) if config else None
-    if run_id is None or (parent is not None and parent.run_id == run_id):
-        return parent
-    inner = runs.find(run_id)
-    if inner is None or inner.parent is not parent:
-        return parent
-    return inner if inner.is_fallbacks or inner.kind is RunKind.TOOL else parent
-
-
-def _node_of(run: Run | None) -> Run | None:
-    """The nearest node, the run itself included."""
-    return None if run is None else next((around for around in run.lineage() if around.kind is RunKind.NODE), None)
 
 
 def _note_executed(run: Run, key: object) -> None:
@@ -614,107 +550,13 @@ def _note_executed(run: Run, key: object) -> None:
             around.as_node.executed[key] = context
 
 
-def _note_hand_off(node: Run, facts: NodeFacts, ending: Ending, outputs: Any) -> None:
-    """A node that names the next one hands control to it, for the agent that ran in it if one did."""
-    graph, context = None if node.graph is None else node.graph.as_graph, node.span_context()
-    target = ending.event_attributes.get(semconv.HAND_OFF_TO) if ending.event else target_of(outputs)
-    if graph is not None and context is not None and isinstance(target, str):
-        graph.hand_off = target, facts.last_graph or context
-
-
-def _taken_over(run: Run) -> list[Link]:
-    """A link to the agent that handed control to the one that starts now."""
-    if run.kind is RunKind.NODE:
-        graph = None if run.graph is None else run.graph.as_graph
-        if graph is None or graph.hand_off is None or graph.hand_off[0] != run.name:
-            return []
-        run.taken_over, graph.hand_off = graph.hand_off[1], None
-    else:
-        node = _node_of(run.parent)
-        if node is None or node.taken_over is None:
-            return []
-        run.taken_over, node.taken_over = node.taken_over, None
-    return [Link(run.taken_over, {semconv.LINK_KIND: semconv.LINK_TAKES_OVER})]
-
-
-def _tell_around(run: Run, ending: Ending) -> None:
+def _tell_graphs(run: Run, ending: Ending) -> None:
     """An interrupt ends the graphs around it without an error, so they have to be told."""
-    if ending.state is not RunState.INTERRUPTED or run.parent is None:
-        return
     count = ending.event_attributes.get(semconv.INTERRUPT_COUNT)
-    for around in run.parent.lineage():
+    for around in run.parent.lineage() if run.parent is not None else ():
         if around.as_graph is not None:
             around.as_graph.is_interrupted = True
             around.as_graph.interrupts = count if isinstance(count, int) else around.as_graph.interrupts
-
-
-def _count_model_call(run: Run) -> None:
-    """Count a model call for the node and the agent that make it."""
-    with run.tree.lock:
-        for around in run.lineage():
-            if around.as_node is not None:
-                around.as_node.inference_calls += 1
-            if around.as_graph is not None:
-                around.as_graph.inference_calls += 1
-                if around.kind is RunKind.AGENT:
-                    return
-
-
-def _count_tool_call(run: Run) -> None:
-    """Count a tool call for the agent that makes it."""
-    with run.tree.lock:
-        for around in run.lineage():
-            if around.as_graph is not None:
-                around.as_graph.tool_calls += 1
-                if around.kind is RunKind.AGENT:
-                    return
-
-
-def _add_usage(run: Run, usage: TokenUsage | None) -> None:
-    """Add a model call's tokens to the agents around it."""
-    input_tokens, output_tokens = (None, None) if usage is None else (usage.input_tokens, usage.output_tokens)
-    with run.tree.lock:
-        graph = run.graph
-        while graph is not None and graph.as_graph is not None:
-            if input_tokens is None or output_tokens is None:
-                graph.as_graph.unknown_calls += 1
-            else:
-                graph.as_graph.known_calls += 1
-                graph.as_graph.input_tokens += input_tokens
-                graph.as_graph.output_tokens += output_tokens
-            graph = None if graph.parent is None else graph.parent.graph
-
-
-def _rolled_up(facts: GraphFacts) -> Attributes:
-    """What an agent consumed; a sum with an unknown part is unknown."""
-    if facts.unknown_calls:
-        return {semconv.USAGE_UNKNOWN_CALLS: facts.unknown_calls}
-    if not facts.known_calls:
-        return {}
-    return {
-        semconv.GEN_AI_USAGE_INPUT_TOKENS: facts.input_tokens,
-        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: facts.output_tokens,
-    }
-
-
-def _called_name(node: Run, call_id: str) -> str | None:
-    """The tool that the model named in a call; it is in what the node was given."""
-    call = node.inputs.get("tool_call") if isinstance(node.inputs, Mapping) else None
-    calls = [call] if isinstance(call, Mapping) else []
-    calls += [c for m in messages_of(node.inputs) if isinstance(m, AIMessage) for c in m.tool_calls]
-    return next((call["name"] for call in calls if call.get("id") == call_id), None)
-
-
-def _names(tools: Sequence[Any]) -> set[str]:
-    """Names of bound tools, in the shapes of OpenAI and Anthropic."""
-    tables = [tool for tool in tools if isinstance(tool, Mapping)]
-    functions = [tool["function"] if isinstance(tool.get("function"), Mapping) else tool for tool in tables]
-    return {function["name"] for function in functions if isinstance(function.get("name"), str)}
-
-
-def _thread_id(run: Run) -> str | None:
-    thread_id = run.metadata.get("thread_id")
-    return None if thread_id is None else str(thread_id)
 
 
 def _span_name(operation: str, name: object) -> str:

@@ -17,25 +17,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, get_current_span, set_span_in_context
+from opentelemetry.trace import Span, SpanContext, get_current_span
 
-from tokenomics_langchain.ambient import AmbientSpan
-from tokenomics_langchain.attributes import Attributes, known
+from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span
+from tokenomics_langchain.attributes import Attributes
 from tokenomics_langchain.endings import ABANDONED, Ending
 from tokenomics_plugin import semconv
 from tokenomics_plugin.tasks import task_attributes
-
-if TYPE_CHECKING:
-    from tokenomics_langchain.attempts import Attempt, Replaced
 
 __all__ = [
     "GraphFacts",
@@ -93,7 +89,7 @@ class Moment(NamedTuple):
 class Owner(Protocol):
     """Who records a run."""
 
-    def finish(self, run: Run, ending: Ending, moment: Moment, *, outputs: Any = None) -> None:
+    def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
         """End the span of a run."""
 
 
@@ -227,17 +223,25 @@ class Run:
     """The span that shows it, if one does."""
     attached: AmbientSpan | None = None
     """The context that makes its span current, if one does."""
-    open_children: dict[UUID, Run] | None = None
-    """The runs right below it that have not ended."""
+    open_children: dict[int, Run] | None = None
+    """The runs right below it that have not ended, by id."""
     has_ended: bool = False
     """Whether it is over."""
 
-    attempt: Attempt | None = None
-    """The attempt that it is."""
-    attempts: dict[object, Attempt] | None = None
-    """Attempts right below it that did not succeed and that another may replace, by what was attempted."""
-    replaced: Replaced | None = None
-    """The attempts that those below this run replace, if this whole run is another attempt."""
+    attempt_number: int = 1
+    """Which attempt at its operation it is."""
+    attempt_kind: str | None = None
+    """What made it: `with_retry`, `model_retry`, `tool_retry`, `node_retry`, `fallback` or
+    `structured_output_repair`; `None` for a first attempt."""
+    operation_id: str | None = None
+    """Span id of the first attempt; `None` when this is it."""
+    replaces: Run | None = None
+    """The attempt before; for a run without a span, the run that stands for the attempts below it."""
+    replaceable: dict[object, Run] | None = None
+    """Attempts right below it that another may replace, by what was attempted."""
+    kept_since_unix_nano: int | None = None
+    """When it ended, while its span is kept open."""
+
     taken_over: SpanContext | None = None
     """The span that handed control to it."""
 
@@ -258,19 +262,24 @@ class Run:
     def parent_context(self) -> Context:
         """The context that this run's span starts in: the nearest shown ancestor, over the ambient baggage."""
         shown = None if self.is_inside_own_span or self.parent is None else self.parent.shown()
-        return self.ambient if shown is None or shown.span is None else set_span_in_context(shown.span, self.ambient)
+        return self.ambient if shown is None or shown.span is None else with_span(shown.span, self.ambient)
 
     def shared_attributes(self) -> Attributes:
         """What every span of a run says about the work that it is part of."""
-        thread_id = self.metadata.get("thread_id")  # of the graph's configuration
-        return {
-            **self.task,
-            **known(
-                (semconv.GEN_AI_CONVERSATION_ID, None if thread_id is None else str(thread_id)),
-                (semconv.GEN_AI_AGENT_NAME, self.agent_name),
-                (semconv.PLAN_STEP_ID, self.step_id),
-            ),
-        }
+        shared: Attributes = dict(self.task)
+        if (thread_id := self.thread_id) is not None:
+            shared[semconv.GEN_AI_CONVERSATION_ID] = thread_id
+        if self.agent_name is not None:
+            shared[semconv.GEN_AI_AGENT_NAME] = self.agent_name
+        if self.step_id is not None:
+            shared[semconv.PLAN_STEP_ID] = self.step_id
+        return shared
+
+    @property
+    def thread_id(self) -> str | None:
+        """The thread of the graph's configuration."""
+        thread_id = self.metadata.get("thread_id")
+        return None if thread_id is None else str(thread_id)
 
     def span_context(self) -> SpanContext | None:
         """Of the span that shows it."""
@@ -288,73 +297,73 @@ class Runs:
     def __init__(self, *, max_open: int, idle_limit_s: float) -> None:
         self._max_open = max_open
         self._idle_limit_ns = int(idle_limit_s * 1e9)
-        # A dict compares UUIDs in Python in the middle of an operation, so its operations are not atomic.
-        self._lock = threading.Lock()
-        self._open: dict[UUID, Run] = {}
-        self._trees: OrderedDict[UUID, Tree] = OrderedDict()
+        # By the id as an integer: a dict compares those without running Python code, so that each of its
+        # operations is atomic, where one with UUIDs as keys would need a lock around all of them.
+        self._open: dict[int, Run] = {}
+        self._trees: dict[int, Tree] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def find(self, run_id: UUID | None) -> Run | None:
         """An open run; `None` when it has ended, or began where no handler listened."""
-        if run_id is None:
-            return None
-        with self._lock:
-            return self._open.get(run_id)
+        return None if run_id is None else self._open.get(run_id.int)
 
     def add(self, run: Run) -> bool:
         """Register a run that starts; false when another handler has registered it already."""
-        with self._lock:
-            if run.run_id in self._open:
-                return False
-            self._open[run.run_id] = run
-            if run.parent is None:
-                self._trees[run.run_id] = run.tree
-            else:
-                if run.parent.open_children is None:
-                    run.parent.open_children = {}
-                run.parent.open_children[run.run_id] = run
+        key, parent = run.run_id.int, run.parent
+        if self._open.setdefault(key, run) is not run:
+            return False
         run.tree.last_event_ns = run.started.clock_ns
-        if run.parent is None:
+        if parent is None:
+            self._trees[key] = run.tree
             self._give_up_idle(run.started)
+        elif parent.open_children is None:
+            parent.open_children = {key: run}
+        else:
+            parent.open_children[key] = run
         if len(self._open) > self._max_open:
             self._give_up_oldest(run)
         return True
 
     def remove(self, run_id: UUID) -> tuple[Run, list[Run]] | None:
         """Forget a run that ends, and the runs still open below it, innermost first; `None` when it is not open."""
-        with self._lock:
-            run = self._open.get(run_id)
-            return None if run is None else (run, self._forget(run))
+        run = self._open.pop(run_id.int, None)
+        if run is None:
+            return None
+        left_open = self._forget_below(run) if run.open_children else []
+        self._forget(run)
+        return run, left_open
 
     def sweep(self) -> None:
         """Give up every run that is open."""
         self._give_up(list(self._trees.values()), Moment.now())
 
-    def _forget(self, run: Run) -> list[Run]:
-        left_open: list[Run] = []
-        if run.open_children:
-            for child in list(run.open_children.values()):
-                left_open += (*self._forget(child), child)
+    def _forget(self, run: Run) -> None:
+        key = run.run_id.int
         run.has_ended = True
-        self._open.pop(run.run_id, None)
         if run.parent is None:
-            self._trees.pop(run.run_id, None)
+            self._trees.pop(key, None)
         elif run.parent.open_children is not None:
-            run.parent.open_children.pop(run.run_id, None)
+            run.parent.open_children.pop(key, None)
+
+    def _forget_below(self, run: Run) -> list[Run]:
+        left_open: list[Run] = []
+        for child in list((run.open_children or {}).values()):
+            left_open += self._forget_below(child)
+            if self._open.pop(child.run_id.int, None) is not None:
+                self._forget(child)
+                left_open.append(child)
         return left_open
 
     def _give_up_idle(self, now: Moment) -> None:
         # The oldest few are enough: every new tree looks at them again.
-        with self._lock:
-            oldest = [tree for tree, _ in zip(self._trees.values(), range(4), strict=False)]
+        oldest = list(self._trees.values())[:4]
         self._give_up([tree for tree in oldest if now.clock_ns - tree.last_event_ns > self._idle_limit_ns], now)
 
     def _give_up_oldest(self, newcomer: Run) -> None:
-        with self._lock:
-            oldest = next((tree for tree in self._trees.values() if tree is not newcomer.tree), newcomer.tree)
-        self._give_up([oldest], newcomer.started)
+        trees = list(self._trees.values())
+        self._give_up([next((tree for tree in trees if tree is not newcomer.tree), newcomer.tree)], newcomer.started)
 
     def _give_up(self, trees: Sequence[Tree], now: Moment) -> None:
         for tree in trees:
@@ -383,4 +392,4 @@ def _has_own_span(parent: Run, current: Context) -> bool:
     span = get_current_span(current)
     if not span.get_span_context().is_valid:
         return False
-    return all(span is not run.span and span is not get_current_span(run.ambient) for run in parent.lineage())
+    return all(span is not run.span and span is not span_in(run.ambient) for run in parent.lineage())

@@ -1,0 +1,88 @@
+"""Calls that were asked for and never ran.
+
+A middleware may answer in the place of a model or a tool, a model may name a tool that does not exist, and a
+limit may refuse a call. LangChain reports no run of any of these. What it leaves is a message in what the
+node returned, so that is where they are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+
+from tokenomics_langchain.attributes import Attributes, tool_attributes
+from tokenomics_langchain.endings import COMPLETED, Ending, RunState
+from tokenomics_langchain.outputs import messages_of
+from tokenomics_langchain.runs import NodeFacts, NodeRole, Run
+from tokenomics_plugin import semconv
+
+__all__ = ["TOOL_ERROR", "AnsweredCall", "answered_calls"]
+
+TOOL_ERROR: Final = "tool_error"
+"""`error.type` of a tool that answered with an error message."""
+_UNKNOWN_TOOL: Final = "unknown_tool"
+_BY_MIDDLEWARE: Final[Attributes] = {semconv.ANSWERED_BY: "middleware"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnsweredCall:
+    """A call that something else answered."""
+
+    operation: str
+    """`gen_ai.operation.name`."""
+    name: str | None
+    """The tool's name."""
+    attributes: Attributes
+    """What its span says."""
+    ending: Ending
+    """How it ended."""
+
+
+def answered_calls(node: Run, messages: Sequence[BaseMessage]) -> Iterator[AnsweredCall]:
+    """The calls that a node answered without a run of a model or a tool."""
+    facts = node.as_node or NodeFacts()
+    if node.role is NodeRole.MODEL:
+        if facts.inference_calls == 0 and any(isinstance(message, AIMessage) for message in messages):
+            yield _skipped_model_call()
+        return
+    for message in messages:
+        if isinstance(message, ToolMessage) and message.tool_call_id not in facts.tool_call_ids:
+            # A node of the application's own may call its tools as it likes; only a failure says that none ran.
+            if message.status == "error" or node.role is NodeRole.TOOLS:
+                yield _answered_tool_call(node, message)
+
+
+def _skipped_model_call() -> AnsweredCall:
+    operation = semconv.OPERATION_SKIP_MODEL_CALL
+    attributes = {semconv.GEN_AI_OPERATION_NAME: operation, **_BY_MIDDLEWARE}
+    return AnsweredCall(operation=operation, name=None, attributes=attributes, ending=COMPLETED)
+
+
+def _answered_tool_call(node: Run, message: ToolMessage) -> AnsweredCall:
+    name = message.name or _called_name(node, message.tool_call_id)
+    attributes, ending = tool_attributes(name, description=None, call_id=message.tool_call_id), COMPLETED
+    is_known = message.status != "error" or (node.role is NodeRole.TOOLS and name in _bound_tools(node))
+    if is_known:
+        attributes |= _BY_MIDDLEWARE
+    if message.status == "error":
+        ending = Ending(state=RunState.FAILED, error_type=TOOL_ERROR if is_known else _UNKNOWN_TOOL)
+    return AnsweredCall(operation=semconv.OPERATION_EXECUTE_TOOL, name=name, attributes=attributes, ending=ending)
+
+
+def _called_name(node: Run, call_id: str) -> str | None:
+    """The tool that the model named in a call; it is in what the node was given."""
+    call = node.inputs.get("tool_call") if isinstance(node.inputs, Mapping) else None
+    calls: list[Any] = [call] if isinstance(call, Mapping) else []
+    calls += [call for m in messages_of(node.inputs) if isinstance(m, AIMessage) for call in m.tool_calls]
+    return next((call["name"] for call in calls if call.get("id") == call_id), None)
+
+
+def _bound_tools(node: Run) -> set[str]:
+    """Names of the tools that the agent's model was last given, in the shapes of OpenAI and Anthropic."""
+    facts = None if node.graph is None else node.graph.as_graph
+    tables = [tool for tool in (facts.tools if facts is not None else ()) if isinstance(tool, Mapping)]
+    functions = [tool["function"] if isinstance(tool.get("function"), Mapping) else tool for tool in tables]
+    return {function["name"] for function in functions if isinstance(function.get("name"), str)}
