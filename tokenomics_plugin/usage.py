@@ -10,7 +10,7 @@ Unknown is `None`, which is not 0. Counts that contradict each other are kept as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,13 @@ _CLASSES = (
 # LangChain's OpenAI package puts the service tier before the names of the parts; its Anthropic package sets the
 # count of cache writes to 0 where it also gives them by their time to live.
 _SERVICE_TIERS = ("", "flex_", "priority_")
-_WRITES_BY_TTL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_LANGCHAIN_CACHE_READS = tuple(f"{tier}cache_read" for tier in _SERVICE_TIERS)
+_LANGCHAIN_CACHE_WRITES = (
+    *(f"{tier}cache_creation" for tier in _SERVICE_TIERS),
+    "ephemeral_5m_input_tokens",
+    "ephemeral_1h_input_tokens",
+)
+_LANGCHAIN_REASONING = tuple(f"{tier}reasoning" for tier in _SERVICE_TIERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +106,9 @@ class TokenUsage:
         return cls.from_inclusive(
             input_tokens=_count(usage_metadata, "input_tokens"),
             output_tokens=_count(usage_metadata, "output_tokens"),
-            cache_read_tokens=_total(inputs, *(f"{tier}cache_read" for tier in _SERVICE_TIERS)),
-            cache_write_tokens=_total(inputs, *(f"{tier}cache_creation" for tier in _SERVICE_TIERS), *_WRITES_BY_TTL),
-            reasoning_tokens=_total(outputs, *(f"{tier}reasoning" for tier in _SERVICE_TIERS)),
+            cache_read_tokens=_total(inputs, _LANGCHAIN_CACHE_READS),
+            cache_write_tokens=_total(inputs, _LANGCHAIN_CACHE_WRITES),
+            reasoning_tokens=_total(outputs, _LANGCHAIN_REASONING),
         )
 
     @classmethod
@@ -179,8 +185,12 @@ ZERO = TokenUsage(**dict.fromkeys(_CLASSES, 0))  # type: ignore[arg-type]  # the
 
 
 def _sum(*counts: int | None) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def _part(count: int | None, *, total: int | None) -> int | None:
@@ -197,7 +207,9 @@ def _count(source: Mapping[str, Any], name: str) -> int | None:
         return None
 
 
-def _total(source: Mapping[str, Any], *names: str) -> int | None:
+def _total(source: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    if not source:
+        return None
     counts = [count for name in names if (count := _count(source, name)) is not None]
     return sum(counts) if counts else None
 

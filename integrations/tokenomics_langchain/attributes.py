@@ -8,7 +8,7 @@ response's identity and usage may sit on the message, in `response_metadata`, in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -49,8 +49,8 @@ _PROVIDERS: Final[Mapping[str, str]] = {
     "xai": "x_ai",
 }
 _IN_PROCESS_PROVIDERS: Final = frozenset({"local", "llamacpp", "mlx"})
-_MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 _ADDRESSES: Final = ("base_url", "openai_api_base", "azure_endpoint", "anthropic_api_url", "endpoint_url")
+_MODELS: Final = ("model_name", "model")
 _FINISH_REASONS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 _CHARACTERS_A_TOKEN: Final = 4
 # Ids that LangChain makes up when the provider gave none.
@@ -84,26 +84,21 @@ def request_attributes(
         options: `options` of the start event.
         serialized: The serialized model.
     """
-    address, port = _server(serialized)
-    choices = _integer(params.get("n"))
-    return known(
-        (semconv.GEN_AI_OPERATION_NAME, operation),
-        (semconv.GEN_AI_PROVIDER_NAME, _provider(metadata)),
-        (semconv.GEN_AI_REQUEST_MODEL, _request_model(metadata, params)),
-        (semconv.GEN_AI_REQUEST_STREAM, True if params.get("stream") is True else None),
-        (semconv.GEN_AI_REQUEST_CHOICE_COUNT, None if choices == 1 else choices),
-        (semconv.GEN_AI_REQUEST_SEED, _integer(params.get("seed"))),
-        (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer(metadata.get("ls_max_tokens"), *map(params.get, _MAX_TOKENS))),
-        (semconv.GEN_AI_REQUEST_TEMPERATURE, _double(metadata.get("ls_temperature"), params.get("temperature"))),
-        (semconv.GEN_AI_REQUEST_TOP_P, _double(params.get("top_p"))),
-        (semconv.GEN_AI_REQUEST_TOP_K, _integer(params.get("top_k"))),
-        (semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY, _double(params.get("frequency_penalty"))),
-        (semconv.GEN_AI_REQUEST_PRESENCE_PENALTY, _double(params.get("presence_penalty"))),
-        (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts(metadata.get("ls_stop"), params.get("stop"))),
-        (semconv.GEN_AI_OUTPUT_TYPE, _output_type(params, options)),
-        (semconv.SERVER_ADDRESS, address),
-        (semconv.SERVER_PORT, port),
-    )
+    attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
+    for source, rules in ((params, _PARAMETERS), (metadata, _STANDARD_PARAMETERS)):
+        for name, (attribute, convert) in rules.items():
+            # LangChain's standard parameters come last, for they win.
+            if (given := source.get(name)) is not None and (value := convert(given)) is not None:
+                attributes[attribute] = value
+    if attributes.get(semconv.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
+        del attributes[semconv.GEN_AI_REQUEST_CHOICE_COUNT]
+    if attributes.get(semconv.GEN_AI_REQUEST_STREAM) is False:
+        del attributes[semconv.GEN_AI_REQUEST_STREAM]
+    if (output_type := _output_type(params, options)) is not None:
+        attributes[semconv.GEN_AI_OUTPUT_TYPE] = output_type
+    if isinstance(settings := serialized.get("kwargs"), Mapping):
+        attributes |= _server(settings)
+    return attributes
 
 
 def response_attributes(result: LLMResult) -> Attributes:
@@ -111,11 +106,14 @@ def response_attributes(result: LLMResult) -> Attributes:
     generations = _generations(result)
     sources = list(_sources(result))
     reasons = tuple(reason for reason in map(finish_reason, generations) if reason is not None)
-    return known(
-        (semconv.GEN_AI_RESPONSE_ID, _response_id(generations, sources)),
-        (semconv.GEN_AI_RESPONSE_MODEL, _text(*_lookup(sources, "model_name", "model"))),
-        (semconv.GEN_AI_RESPONSE_FINISH_REASONS, reasons or None),
-    )
+    attributes: Attributes = {}
+    if (response_id := _response_id(generations, sources)) is not None:
+        attributes[semconv.GEN_AI_RESPONSE_ID] = response_id
+    if (model := _first_text(sources, _MODELS)) is not None:
+        attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
+    if reasons:
+        attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+    return attributes
 
 
 def token_usage(result: LLMResult) -> TokenUsage | None:
@@ -157,7 +155,7 @@ def estimated_usage(reported: TokenUsage | None, streamed: Mapping[str, Any] | N
 
 def finish_reason(generation: Generation) -> str | None:
     """Why the model stopped, in the provider's own word."""
-    return _text(*_lookup(_generation_sources(generation), *_FINISH_REASONS))
+    return _first_text(_generation_sources(generation), _FINISH_REASONS)
 
 
 def tool_attributes(name: str | None, *, description: str | None, call_id: str | None) -> Attributes:
@@ -171,15 +169,6 @@ def tool_attributes(name: str | None, *, description: str | None, call_id: str |
     )
 
 
-def _request_model(metadata: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
-    return _text(metadata.get("ls_model_name"), params.get("model"), params.get("model_name"), params.get("model_id"))
-
-
-def _provider(metadata: Mapping[str, Any]) -> str | None:
-    provider = _text(metadata.get("ls_provider"))
-    return None if provider is None else _PROVIDERS.get(provider, provider)
-
-
 def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
     requested = _first_known(params.get("response_format"), options.get("ls_structured_output_format"))
     if requested is None:
@@ -187,16 +176,13 @@ def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str |
     return "text" if isinstance(requested, Mapping) and requested.get("type") == "text" else "json"
 
 
-def _server(serialized: Mapping[str, Any]) -> tuple[str | None, int | None]:
-    settings = serialized.get("kwargs")
-    url = _text(*map(settings.get, _ADDRESSES)) if isinstance(settings, Mapping) else None
-    if url is None:
-        return None, None
+def _server(settings: Mapping[str, Any]) -> Attributes:
+    url = _first_text([settings], _ADDRESSES)
     try:
-        parts = urlsplit(url)
-        return parts.hostname, parts.port
+        parts = urlsplit(url or "")
+        return known((semconv.SERVER_ADDRESS, parts.hostname), (semconv.SERVER_PORT, parts.port))
     except ValueError:  # a port that is no number
-        return None, None
+        return {}
 
 
 def _generations(result: LLMResult) -> list[Any]:
@@ -207,23 +193,34 @@ def _generations(result: LLMResult) -> list[Any]:
 def _sources(result: LLMResult) -> Iterable[Mapping[str, Any]]:
     for generation in _generations(result):
         yield from _generation_sources(generation)
-    yield result.llm_output or {}
+    if result.llm_output:
+        yield result.llm_output
 
 
 def _generation_sources(generation: Generation) -> Iterable[Mapping[str, Any]]:
-    if isinstance(generation, ChatGeneration):
-        yield generation.message.response_metadata
-    yield generation.generation_info or {}
+    if isinstance(generation, ChatGeneration) and (metadata := generation.message.response_metadata):
+        yield metadata
+    if generation.generation_info:
+        yield generation.generation_info
 
 
 def _lookup(sources: Iterable[Mapping[str, Any]], *names: str) -> Iterable[Any]:
     return (source[name] for source in sources for name in names if name in source)
 
 
+def _first_text(sources: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    for source in sources:
+        for name in names:
+            if isinstance(value := source.get(name), str) and value:
+                return value
+    return None
+
+
 def _response_id(generations: list[Any], sources: Iterable[Mapping[str, Any]]) -> str | None:
+    if (given := _first_text(sources, ("id",))) is not None:
+        return given
     messages = (generation.message.id for generation in generations if isinstance(generation, ChatGeneration))
-    given = (id_ for id_ in messages if id_ and not id_.startswith(_GENERATED_ID_PREFIXES))
-    return _text(*_lookup(sources, "id"), *given)
+    return next((id_ for id_ in messages if id_ and not id_.startswith(_GENERATED_ID_PREFIXES)), None)
 
 
 def _provider_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
@@ -238,21 +235,58 @@ def _first_known(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _text(*candidates: Any) -> str | None:
-    return next((value for value in candidates if isinstance(value, str) and value), None)
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
-def _texts(*candidates: Any) -> tuple[str, ...] | None:
-    value = _first_known(*candidates)
+def _texts(value: object) -> tuple[str, ...] | None:
     if isinstance(value, str):
         return (value,)
     return tuple(map(str, value)) or None if isinstance(value, list | tuple) else None
 
 
-def _integer(*candidates: Any) -> int | None:
-    return next((value for value in candidates if isinstance(value, int) and not isinstance(value, bool)), None)
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
-def _double(*candidates: Any) -> float | None:
-    numbers = (value for value in candidates if isinstance(value, int | float) and not isinstance(value, bool))
-    return next(map(float, numbers), None)
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _double(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _provider(value: object) -> str | None:
+    name = _text(value)
+    return None if name is None else _PROVIDERS.get(name, name)
+
+
+_Rules = Mapping[str, tuple[str, Callable[[object], AttributeValue | None]]]
+
+# The integrations' own names; where several mean the same, the later one wins.
+_PARAMETERS: Final[_Rules] = {
+    "model_id": (semconv.GEN_AI_REQUEST_MODEL, _text),
+    "model_name": (semconv.GEN_AI_REQUEST_MODEL, _text),
+    "model": (semconv.GEN_AI_REQUEST_MODEL, _text),
+    "stream": (semconv.GEN_AI_REQUEST_STREAM, _flag),
+    "n": (semconv.GEN_AI_REQUEST_CHOICE_COUNT, _integer),
+    "seed": (semconv.GEN_AI_REQUEST_SEED, _integer),
+    "max_new_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer),
+    "max_output_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer),
+    "max_completion_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer),
+    "max_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer),
+    "temperature": (semconv.GEN_AI_REQUEST_TEMPERATURE, _double),
+    "top_p": (semconv.GEN_AI_REQUEST_TOP_P, _double),
+    "top_k": (semconv.GEN_AI_REQUEST_TOP_K, _integer),
+    "frequency_penalty": (semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY, _double),
+    "presence_penalty": (semconv.GEN_AI_REQUEST_PRESENCE_PENALTY, _double),
+    "stop": (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts),
+}
+_STANDARD_PARAMETERS: Final[_Rules] = {
+    "ls_provider": (semconv.GEN_AI_PROVIDER_NAME, _provider),
+    "ls_model_name": (semconv.GEN_AI_REQUEST_MODEL, _text),
+    "ls_max_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer),
+    "ls_temperature": (semconv.GEN_AI_REQUEST_TEMPERATURE, _double),
+    "ls_stop": (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts),
+}
