@@ -12,7 +12,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench test-lowest test-backends clean
+.PHONY: help demo test lint bench scenarios test-lowest test-backends clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,10 +38,13 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED) ## measure importing, the callback handler and the collector
+bench: $(INSTALLED) ## measure importing, tracing beside its peers, and the collector
 	$(BIN)/python benchmarks/import_time.py
-	$(BIN)/python benchmarks/handler.py
+	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/collector.py
+
+scenarios: $(INSTALLED) ## run every tracing scenario through every way in, one row each
+	PYTHONPATH=tests/support $(BIN)/python -m scenarios
 
 test-backends: $(INSTALLED) ## export one run to Arize Phoenix and MLflow, and compare the totals
 	$(BIN)/python -m pytest -v -m backends
@@ -55,4 +58,4 @@ test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pytest -q -rs -m "not backends"
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html

@@ -11,15 +11,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 
 from tokenomics_langchain.runs import Moment
-
-if TYPE_CHECKING:
-    from tokenomics_langchain.callbacks import TokenomicsCallbackHandler
 
 __all__ = ["OnDemandHandler"]
 
@@ -27,6 +24,16 @@ _MAX_TREES: Final = 1_000
 _MAX_EVENTS: Final = 5_000
 
 _Event = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+
+class RecordingHandler(Protocol):
+    """A handler that records what it hears; it has LangChain's callbacks too."""
+
+    def is_recording(self, run_id: UUID | None) -> bool:
+        """Whether a run is open that it records."""
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        """A graph stops, to be resumed."""
 
 
 class OnDemandHandler(GraphCallbackHandler):
@@ -39,7 +46,7 @@ class OnDemandHandler(GraphCallbackHandler):
     raise_error = False
     run_inline = True
 
-    def __init__(self, handler: TokenomicsCallbackHandler) -> None:
+    def __init__(self, handler: RecordingHandler) -> None:
         super().__init__()
         self._handler = handler
         self._lock = threading.RLock()
