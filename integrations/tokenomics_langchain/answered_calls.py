@@ -49,10 +49,11 @@ def answered_calls(node: Run, messages: Sequence[BaseMessage]) -> Iterator[Answe
             yield _skipped_model_call()
         return
     for message in messages:
-        if isinstance(message, ToolMessage) and message.tool_call_id not in facts.tool_call_ids:
-            # A node of the application's own may call its tools as it likes; only a failure says that none ran.
-            if message.status == "error" or node.role is NodeRole.TOOLS:
-                yield _answered_tool_call(node, message)
+        if not isinstance(message, ToolMessage) or message.tool_call_id in facts.tool_call_ids:
+            continue
+        # A node of the application's own may call its tools as it likes; only a failure says that none ran.
+        if message.status == "error" or node.role is NodeRole.TOOLS:
+            yield _answered_tool_call(node, message)
 
 
 def _skipped_model_call() -> AnsweredCall:

@@ -366,19 +366,21 @@ class Recorder:
         return run if self._runs.add(run) else None
 
     def _innermost(self, parent: Run | None) -> Run | None:
-        """The run that a new one belongs to, where LangChain names the one around it.
+        """The run that a new one belongs to, where LangChain names the one around it, or none.
 
-        It does so for the runnables of `with_fallbacks`, and for what a tool calls with the `config` that was
-        injected into it. The context that LangChain runs them in tells.
+        It names the one around for the runnables of `with_fallbacks`, and for what a tool calls with the `config`
+        that was injected into it; it names none where a call is given callbacks of its own. The context that
+        LangChain runs them in tells.
         """
         config = var_child_runnable_config.get()
         run_id = getattr(config.get("callbacks"), "parent_run_id", None) if config else None
         if run_id is None or (parent is not None and parent.run_id.int == run_id.int):
             return parent
         inner = self._runs.find(run_id)
-        if inner is None or inner.parent is not parent:
-            return parent
-        return inner if inner.is_fallbacks or inner.kind is RunKind.TOOL else parent
+        if inner is None or parent is None:
+            return inner or parent
+        is_between = inner.parent is parent and (inner.is_fallbacks or inner.kind is RunKind.TOOL)
+        return inner if is_between else parent
 
     def _show(
         self,
@@ -447,16 +449,14 @@ class Recorder:
         match run.kind:
             case RunKind.MODEL:
                 self._finish_model(run, ending, _NO_RESPONSE if outputs is None else outputs)
-            case RunKind.TOOL if outputs is not None:
-                self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(outputs)})
+            case RunKind.TOOL:
+                self._finish_tool(run, outputs)
             case RunKind.RETRIEVAL if outputs is not None:
                 self._add_content(run, lambda: documents_content(outputs))
             case RunKind.WORKFLOW | RunKind.AGENT:
                 return self._finish_graph(run, ending, outputs)
             case _ if run.as_node is not None:
                 self._finish_node(run, run.as_node, ending, moment, outputs)
-        if run.kind in _CALLS and run.span is not None and (operation := operation_id(run)) is not None:
-            run.span.set_attribute(semconv.LOGICAL_OPERATION_ID, operation)
         return ending
 
     def _finish_model(self, run: Run, ending: Ending, response: LLMResult) -> None:
@@ -470,8 +470,15 @@ class Recorder:
             attributes.update(usage.to_attributes())
         add_usage(run, usage)
         if run.span is not None and run.span.is_recording():
+            attributes.update(known((semconv.LOGICAL_OPERATION_ID, operation_id(run))))
             run.span.set_attributes(attributes)
             self._add_content(run, lambda: output_content(response))
+
+    def _finish_tool(self, run: Run, output: Any) -> None:
+        if run.span is not None and run.span.is_recording():
+            run.span.set_attributes(known((semconv.LOGICAL_OPERATION_ID, operation_id(run))))
+            if output is not None:
+                self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
 
     def _finish_graph(self, run: Run, ending: Ending, outputs: Any) -> Ending:
         if run.span is None or run.as_graph is None:
