@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from tokenomics_langchain.attributes import Attributes, tool_attributes
+from tokenomics_langchain.attributes import Attributes, known, tool_attributes
 from tokenomics_langchain.endings import COMPLETED, Ending, RunState
 from tokenomics_langchain.outputs import messages_of
 from tokenomics_langchain.runs import NodeFacts, NodeRole, Run
@@ -24,7 +24,7 @@ __all__ = ["TOOL_ERROR", "AnsweredCall", "answered_calls"]
 TOOL_ERROR: Final = "tool_error"
 """`error.type` of a tool that answered with an error message."""
 _UNKNOWN_TOOL: Final = "unknown_tool"
-_BY_MIDDLEWARE: Final[Attributes] = {semconv.ANSWERED_BY: "middleware"}
+_REFUSAL: Final = (semconv.POLICY_REFUSED, semconv.POLICY_RULE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +45,9 @@ def answered_calls(node: Run, messages: Sequence[BaseMessage]) -> Iterator[Answe
     """The calls that a node answered without a run of a model or a tool."""
     facts = node.as_node or NodeFacts()
     if node.role is NodeRole.MODEL:
-        if facts.inference_calls == 0 and any(isinstance(message, AIMessage) for message in messages):
-            yield _skipped_model_call()
+        answer = next((message for message in messages if isinstance(message, AIMessage)), None)
+        if facts.inference_calls == 0 and answer is not None:
+            yield _skipped_model_call(answer)
         return
     for message in messages:
         if not isinstance(message, ToolMessage) or message.tool_call_id in facts.tool_call_ids:
@@ -56,9 +57,9 @@ def answered_calls(node: Run, messages: Sequence[BaseMessage]) -> Iterator[Answe
             yield _answered_tool_call(node, message)
 
 
-def _skipped_model_call() -> AnsweredCall:
+def _skipped_model_call(answer: AIMessage) -> AnsweredCall:
     operation = semconv.OPERATION_SKIP_MODEL_CALL
-    attributes = {semconv.GEN_AI_OPERATION_NAME: operation, **_BY_MIDDLEWARE}
+    attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation, **_who_answered(answer)}
     return AnsweredCall(operation=operation, name=None, attributes=attributes, ending=COMPLETED)
 
 
@@ -67,10 +68,18 @@ def _answered_tool_call(node: Run, message: ToolMessage) -> AnsweredCall:
     attributes, ending = tool_attributes(name, description=None, call_id=message.tool_call_id), COMPLETED
     is_known = message.status != "error" or (node.role is NodeRole.TOOLS and name in _bound_tools(node))
     if is_known:
-        attributes |= _BY_MIDDLEWARE
+        attributes |= _who_answered(message)
     if message.status == "error":
         ending = Ending(state=RunState.FAILED, error_type=TOOL_ERROR if is_known else _UNKNOWN_TOOL)
     return AnsweredCall(operation=semconv.OPERATION_EXECUTE_TOOL, name=name, attributes=attributes, ending=ending)
+
+
+def _who_answered(message: BaseMessage) -> Attributes:
+    """A policy's refusal says so in the metadata of the message."""
+    refusal = {name: message.response_metadata.get(name) for name in _REFUSAL}
+    if not refusal[semconv.POLICY_REFUSED]:
+        return {semconv.ANSWERED_BY: "middleware"}
+    return {semconv.ANSWERED_BY: "policy"} | known(*refusal.items())
 
 
 def _called_name(node: Run, call_id: str) -> str | None:

@@ -134,7 +134,7 @@ def _before(run: Run) -> tuple[Run | None, str | None]:
             return _like(run, before), _kind(run, before)
         _release(before)
     elif parent.replaces is not None and parent.kind is RunKind.PART:
-        return _like(run, parent.replaces), parent.attempt_kind
+        return _below(parent.replaces, run), parent.attempt_kind
     elif run.kind is RunKind.MODEL and parent.role is NodeRole.MODEL and parent.graph and parent.graph.replaceable:
         return parent.graph.replaceable.pop(_ANSWER, None), "structured_output_repair"
     return None, None
@@ -152,7 +152,12 @@ def _like(run: Run, before: Run) -> Run | None:
     """The attempt that a run replaces: the one before, or the one like it below that."""
     if run.kind is RunKind.PART or before.span is not None:
         return before
-    return (before.replaceable or {}).get(_key(run))
+    return _below(before, run)
+
+
+def _below(before: Run, run: Run) -> Run | None:
+    """What was attempted below one run, of the kind that another run is."""
+    return None if before.replaceable is None else before.replaceable.get(_key(run))
 
 
 def _kind(run: Run, before: Run) -> str:

@@ -11,7 +11,7 @@ in `recorder`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -25,10 +25,13 @@ from opentelemetry.trace import TracerProvider
 from tokenomics_langchain.content import ContentCapture, Redaction
 from tokenomics_langchain.messages import input_content, prompt_content
 from tokenomics_langchain.on_demand import OnDemandHandler
+from tokenomics_langchain.plans import Planner, Planners, PlanSchema
 from tokenomics_langchain.providers import shared_by, tracer_of
 from tokenomics_langchain.recorder import Recorder
-from tokenomics_langchain.runs import Moment
+from tokenomics_langchain.runs import Moment, Run
+from tokenomics_langchain.steps import declared_step_kinds
 from tokenomics_plugin import semconv
+from tokenomics_plugin.fingerprint import FingerprintKeys
 
 __all__ = ["TokenomicsCallbackHandler"]
 
@@ -63,6 +66,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         capture_content: Whether user content goes on the spans. By default the conventions' variable
             `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` decides, read once, here.
         redact: What content passes before it leaves the process.
+        fingerprint_keys: Keys of the fingerprints that stand for content; by default those of the secret in
+            `TOKENOMICS_FINGERPRINT_SECRET`, read here.
+        planners: Nodes and schemas whose output is a plan.
+        step_kinds: Node names to `plan`, `act`, `observe`, `reflect`, `verify` or `answer`.
         max_open_runs: Number of open runs at which the oldest tree of runs is given up; the first handler
             of a provider decides.
         idle_limit_s: Seconds without an event after which a tree of runs is given up; likewise.
@@ -77,6 +84,9 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         *,
         capture_content: bool | None = None,
         redact: Redaction | None = None,
+        fingerprint_keys: FingerprintKeys | None = None,
+        planners: Iterable[Planner | PlanSchema] = (),
+        step_kinds: Mapping[str, str] | None = None,
         max_open_runs: int = 10_000,
         idle_limit_s: float = 7_200.0,
     ) -> None:
@@ -88,7 +98,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         )
         shared = shared_by(tracer_provider, max_open=max_open_runs, idle_limit_s=idle_limit_s)
         self._runs = shared.runs
-        self._recorder = Recorder(tracer_of(tracer_provider), shared=shared, capture=capture)
+        self._recorder = Recorder(
+            tracer_of(tracer_provider),
+            shared=shared,
+            capture=capture,
+            fingerprint_keys=fingerprint_keys or FingerprintKeys.from_environment(),
+            planners=Planners(planners),
+            step_kinds=declared_step_kinds(step_kinds),
+        )
         self._reported: set[str] = set()
 
     @property
@@ -104,6 +121,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def follow(self, run_id: UUID | None) -> None:
         """Record the tree that a run belongs to, from its start on, if `on_demand` has heard of it."""
         self.on_demand.follow(run_id)
+
+    def find(self, run_id: UUID | None) -> Run | None:
+        """An open run; `None` when it has ended, or nobody records it."""
+        return self._runs.find(run_id)
 
     def is_recording(self, run_id: UUID | None) -> bool:
         """Whether a run is open that this handler, or another one of its provider, records."""

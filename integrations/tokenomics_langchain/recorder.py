@@ -13,11 +13,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import ToolMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, format_span_id
 
 from tokenomics_langchain.ambient import AmbientSpan, with_span
 from tokenomics_langchain.answered_calls import TOOL_ERROR, AnsweredCall, answered_calls
@@ -58,6 +58,7 @@ from tokenomics_langchain.content import ContentCapture
 from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState, ending_of
 from tokenomics_langchain.hand_offs import note_agent, note_hand_off, taken_over
 from tokenomics_langchain.interrupts import Interruption
+from tokenomics_langchain.loops import LoopDetector
 from tokenomics_langchain.messages import (
     documents_content,
     output_content,
@@ -66,6 +67,15 @@ from tokenomics_langchain.messages import (
     to_json,
 )
 from tokenomics_langchain.outputs import messages_of
+from tokenomics_langchain.planning import (
+    begin_step,
+    carried_out,
+    end_step,
+    links_of,
+    revise_by_node,
+    revise_by_tool,
+)
+from tokenomics_langchain.plans import Planners, Revision
 from tokenomics_langchain.providers import Shared
 from tokenomics_langchain.runs import (
     GraphFacts,
@@ -78,8 +88,17 @@ from tokenomics_langchain.runs import (
     Tree,
     surroundings,
 )
+from tokenomics_langchain.steps import (
+    KIND_OF_RETRIEVAL,
+    Decided,
+    StepKind,
+    kind_of_model_call,
+    kind_of_node,
+    kind_of_tool,
+)
 from tokenomics_langchain.tallies import add_usage, count_model_call, count_tool_call, usage_attributes
 from tokenomics_plugin import semconv
+from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.usage import ZERO
 
 __all__ = ["Recorder"]
@@ -89,6 +108,7 @@ _CALLS: Final = (RunKind.MODEL, RunKind.TOOL)
 _TOOL_FAILED: Final = Ending(state=RunState.FAILED, error_type=TOOL_ERROR)
 # Backends tell the kind of other spans by their operation, but know no such operations.
 _SHOWN_AS_CHAIN: Final = (semconv.OPENINFERENCE_SPAN_KIND, "CHAIN")
+_PLANS_AS_DECLARED: Final = Decided(StepKind.PLAN, "declared")
 _NO_RESPONSE: Final = LLMResult(generations=[])
 
 
@@ -99,13 +119,28 @@ class Recorder:
         tracer: Makes the spans.
         shared: What the recorders of a provider share.
         capture: Where content goes.
+        fingerprint_keys: Keys of the fingerprints that stand for content.
+        planners: Nodes and schemas that the application declared to be plans.
+        step_kinds: What it declared nodes to be for.
     """
 
-    def __init__(self, tracer: Tracer, *, shared: Shared, capture: ContentCapture) -> None:
+    def __init__(
+        self,
+        tracer: Tracer,
+        *,
+        shared: Shared,
+        capture: ContentCapture,
+        fingerprint_keys: FingerprintKeys,
+        planners: Planners,
+        step_kinds: Mapping[str, StepKind],
+    ) -> None:
         self._tracer = tracer
         self._shared = shared
         self._runs = shared.runs
         self._capture = capture
+        self._fingerprint_keys = fingerprint_keys
+        self._planners = planners
+        self._step_kinds = step_kinds
         self._graph_lock = threading.Lock()
 
     # Chains: workflows, agents, nodes, branches, and parts that get no span
@@ -177,14 +212,22 @@ class Recorder:
     def _show_node(self, run: Run) -> None:
         operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
         run.as_node = NodeFacts()
+        run.step_kind = kind_of_node(run.name, run.metadata, self._step_kinds)
+        run.planner, title = self._planners.of_node(run.name or ""), run.name
+        if run.planner is not None:
+            operation, title, run.step_kind = semconv.OPERATION_PLAN, run.agent_name, _PLANS_AS_DECLARED
         attributes = known(
             (semconv.GEN_AI_OPERATION_NAME, operation),
             (semconv.NODE_NAME, run.name),
             (semconv.NODE_STEP, step),
             _SHOWN_AS_CHAIN,
         )
+        if run.step_kind is not None:
+            attributes |= run.step_kind.attributes()
+        begin_step(run, self._planners)
         key = RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
-        self._show(run, _span_name(operation, run.name), attributes, key=key, links=taken_over(run))
+        self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
+        carried_out(run)
         self._attach(run)
 
     def _show_branch(self, run: Run) -> None:
@@ -220,8 +263,10 @@ class Recorder:
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
         run.name, run.inputs = model if isinstance(model, str) else None, inputs
         key = RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), model, len(inputs)
+        begin_step(run, self._planners)
         self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
         count_model_call(run)
+        carried_out(run)
         if run.parent is not None and run.parent.role is NodeRole.MODEL:
             # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
             self._attach(run)
@@ -281,9 +326,15 @@ class Recorder:
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
             run.parent.as_node.tool_call_ids |= {call_id}
         attributes = tool_attributes(name, description=description, call_id=call_id)
+        attributes |= kind_of_tool(name).attributes()
+        if (revision := revise_by_tool(run, self._planners)) is not None:
+            self._show_plan(run, revision)
+        else:
+            begin_step(run, self._planners)
         key = RunKind.TOOL, call_id or name
         self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
         count_tool_call(run)
+        carried_out(run)
         self._attach(run)
         self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
@@ -308,7 +359,8 @@ class Recorder:
         if run is None:
             return
         operation = semconv.OPERATION_RETRIEVAL
-        self._show(run, operation, {semconv.GEN_AI_OPERATION_NAME: operation}, kind=SpanKind.CLIENT)
+        attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes()
+        self._show(run, operation, attributes, kind=SpanKind.CLIENT)
         self._add_content(run, content)
 
     def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], moment: Moment) -> None:
@@ -318,6 +370,32 @@ class Recorder:
     def failed(self, run_id: UUID, error: BaseException, moment: Moment) -> None:
         """End a run that raised, or that control left with an exception."""
         self._end(run_id, ending_of(error), moment)
+
+    # Plans and loops
+
+    def _show_plan(self, tool: Run, revision: Revision) -> None:
+        """A plan is around the tool that writes it."""
+        operation = semconv.OPERATION_PLAN
+        attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), _SHOWN_AS_CHAIN)
+        tool.plan_span = self._tracer.start_span(
+            _span_name(operation, tool.agent_name),
+            tool.parent_context(),
+            attributes=tool.shared_attributes() | attributes | kind_of_tool(tool.name).attributes(),
+            start_time=tool.tree.unix_nano(tool.started),
+        )
+        _describe_plan(tool.plan_span, tool, revision)
+
+    def _note_visit(self, run: Run, *key: str | None) -> None:
+        """Mark what a run repeats, if everything is known that makes it the same."""
+        context, facts = run.span_context(), None if run.graph is None else run.graph.as_graph
+        if run.span is None or context is None or facts is None or None in key:
+            return
+        with run.tree.lock:
+            facts.loops = facts.loops or LoopDetector()
+            repetition = facts.loops.visit("\0".join(map(str, key)), context)
+        if repetition is not None:
+            run.span.set_attributes(repetition.attributes())
+            run.span.add_link(repetition.first, {semconv.LINK_KIND: semconv.LINK_REPEATS})
 
     # Interrupts
 
@@ -356,14 +434,18 @@ class Recorder:
     ) -> Run | None:
         parent = self._innermost(self._runs.find(parent_run_id))
         ambient, task, is_inside_own_span = surroundings(parent, moment.context)
-        tree = Tree(last_event_ns=moment.clock_ns) if parent is None else parent.tree
+        tree = self._new_tree(moment) if parent is None else parent.tree
         run = Run(run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside_own_span)
         if parent is None:
             tree.root = run
             self._shared.watch_provider()
         else:
-            run.graph, run.agent_name, run.step_id = parent.graph, parent.agent_name, parent.step_id
+            run.graph, run.agent_name = parent.graph, parent.agent_name
+            run.step_id, run.step_kind = parent.step_id, parent.step_kind
         return run if self._runs.add(run) else None
+
+    def _new_tree(self, moment: Moment) -> Tree:
+        return Tree(fingerprinter=self._fingerprint_keys.current(moment.unix_nano), last_event_ns=moment.clock_ns)
 
     def _innermost(self, parent: Run | None) -> Run | None:
         """The run that a new one belongs to, where LangChain names the one around it, or none.
@@ -469,6 +551,10 @@ class Recorder:
         if usage is not None:
             attributes.update(usage.to_attributes())
         add_usage(run, usage)
+        in_agent = run.parent is not None and run.parent.role is NodeRole.MODEL
+        step = kind_of_model_call(has_tool_calls=_calls_tools(response), inside=run.step_kind, in_agent=in_agent)
+        if step is not None and ending is COMPLETED:
+            attributes |= step.attributes()
         if run.span is not None and run.span.is_recording():
             attributes.update(known((semconv.LOGICAL_OPERATION_ID, operation_id(run))))
             run.span.set_attributes(attributes)
@@ -498,6 +584,9 @@ class Recorder:
             run.tree.executed.update(facts.executed)
         if run.kind is RunKind.NODE:
             note_hand_off(run, ending, outputs)
+            end_step(run, is_done=ending is COMPLETED)
+            if run.span is not None and (revision := revise_by_node(run, outputs)) is not None:
+                _describe_plan(run.span, run, revision)
         if ending is not COMPLETED:
             return
         messages = list(messages_of(outputs))
@@ -538,6 +627,8 @@ class Recorder:
     def _close(self, run: Run, ending: Ending, unix_nano: int) -> None:
         if run.replaces is not None:
             release_replaced(run)
+        if run.plan_span is not None:
+            run.plan_span.end(unix_nano)
         if ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
             return
         is_agents_call = run.kind is RunKind.MODEL and run.parent is not None and run.parent.role is NodeRole.MODEL
@@ -546,6 +637,22 @@ class Recorder:
         release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
+
+
+def _describe_plan(span: Span, run: Run, revision: Revision) -> None:
+    """What a span says about the revision of a plan that it shows."""
+    facts = None if run.graph is None else run.graph.as_graph
+    if facts is None:
+        return
+    facts.plan_id = facts.plan_id or format_span_id(span.get_span_context().span_id)
+    span.set_attributes(revision.attributes(facts.plan_id))
+    for link in links_of(revision):
+        span.add_link(link.context, link.attributes)
+
+
+def _calls_tools(response: LLMResult) -> bool:
+    answers = (g.message for choices in response.generations[:1] for g in choices if isinstance(g, ChatGeneration))
+    return any(isinstance(answer, AIMessage) and answer.tool_calls for answer in answers)
 
 
 def _note_executed(run: Run, key: object) -> None:

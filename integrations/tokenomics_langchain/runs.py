@@ -30,7 +30,11 @@ from opentelemetry.trace import Span, SpanContext, get_current_span
 from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span
 from tokenomics_langchain.attributes import Attributes
 from tokenomics_langchain.endings import ABANDONED, Ending
+from tokenomics_langchain.loops import LoopDetector
+from tokenomics_langchain.plans import Plan, Planner
+from tokenomics_langchain.steps import Decided
 from tokenomics_plugin import semconv
+from tokenomics_plugin.fingerprint import Fingerprinter
 from tokenomics_plugin.tasks import task_attributes
 
 __all__ = [
@@ -101,6 +105,8 @@ class Tree:
     """The outermost run that the handler sees."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while counters that several threads add to are changed."""
+    fingerprinter: Fingerprinter
+    """The key of its fingerprints."""
     last_event_ns: int
     """When something last happened in it, on the monotonic clock."""
     executed: dict[object, SpanContext] = field(default_factory=dict)
@@ -137,6 +143,12 @@ class GraphFacts:
     """Whether an interrupt ended something below it."""
     interrupts: int | None = None
     """How many interrupts stopped it."""
+    loops: LoopDetector | None = None
+    """Its actions so far."""
+    plan: Plan | None = None
+    """What it set out to do."""
+    plan_id: str | None = None
+    """Span id of the plan's first version."""
 
 
 @dataclass(slots=True, eq=False)
@@ -204,6 +216,14 @@ class Run:
     """The name that the agent was given which this run is, or is part of."""
     step_id: str | None = None
     """The step of a plan that it carries out."""
+    step_kind: Decided | None = None
+    """What it is for, or the node that it is part of."""
+    plan_span: Span | None = None
+    """Of a tool that writes a plan: the span around its own."""
+    planner: Planner | None = None
+    """Of a node that plans: how its output is read."""
+    is_executor: bool = False
+    """Whether it is a node that was declared to carry out the steps of a plan."""
     inputs: Any = None
     """What it was given."""
     role: NodeRole | None = None
@@ -261,6 +281,8 @@ class Run:
 
     def parent_context(self) -> Context:
         """The context that this run's span starts in: the nearest shown ancestor, over the ambient baggage."""
+        if self.plan_span is not None:
+            return with_span(self.plan_span, self.ambient)
         shown = None if self.is_inside_own_span or self.parent is None else self.parent.shown()
         return self.ambient if shown is None or shown.span is None else with_span(shown.span, self.ambient)
 

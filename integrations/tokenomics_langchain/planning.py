@@ -1,0 +1,104 @@
+"""Following the plans of agents and graphs while they run: who writes one, and which spans carry out its steps.
+
+A plan belongs to the agent or graph in which it is written. A todo list says which step is in progress, so what
+runs meanwhile carries that step out; a declared executor carries out one step a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry.trace import Link
+
+from tokenomics_langchain.plans import (
+    Plan,
+    Planners,
+    PlanStep,
+    Revision,
+    steps_of_input,
+    steps_of_output,
+    steps_of_todos,
+)
+from tokenomics_langchain.runs import GraphFacts, Run
+from tokenomics_langchain.steps import WRITE_TODOS
+from tokenomics_plugin import semconv
+
+__all__ = ["begin_step", "carried_out", "end_step", "links_of", "revise_by_node", "revise_by_tool"]
+
+
+def revise_by_tool(tool: Run, planners: Planners) -> Revision | None:
+    """The revision that a tool writes, if it writes a plan: `write_todos`, or a declared schema."""
+    arguments = tool.inputs if isinstance(tool.inputs, Mapping) else {}
+    fingerprint = tool.tree.fingerprinter.of
+    if tool.name == WRITE_TODOS:
+        return _revise(tool, steps_of_todos(arguments.get("todos"), fingerprint))
+    schema = planners.of_schema(tool.name or "")
+    return None if schema is None else _revise(tool, steps_of_output(arguments, schema.steps, fingerprint))
+
+
+def revise_by_node(node: Run, outputs: Any) -> Revision | None:
+    """The revision that a declared planner returned; without one, what was done since the last."""
+    if node.planner is None:
+        return None
+    steps = steps_of_output(outputs, node.planner.steps, node.tree.fingerprinter.of)
+    if steps is not None:
+        return _revise(node, steps)
+    facts = _facts(node)
+    if facts is None or facts.plan is None:
+        return None
+    with node.tree.lock:
+        return facts.plan.settle()
+
+
+def begin_step(run: Run, planners: Planners) -> None:
+    """Find out which step a run carries out that starts now, unless the run around it says so already."""
+    facts = _facts(run)
+    if run.step_id is not None or facts is None or facts.plan is None:
+        return
+    with run.tree.lock:
+        planner = planners.of_executor(run.name or "") if run.as_node is not None else None
+        if planner is None:
+            run.step_id = facts.plan.active
+        else:
+            given = steps_of_input(run.inputs, planner.steps, run.tree.fingerprinter.of)
+            run.step_id, run.is_executor = facts.plan.begin_step(given), True
+
+
+def carried_out(run: Run) -> None:
+    """Remember that the span of a run carries out its step."""
+    facts, context = _facts(run), run.span_context()
+    if facts is not None and facts.plan is not None and context is not None and run.step_id is not None:
+        with run.tree.lock:
+            facts.plan.carried_out(context, run.step_id)
+
+
+def end_step(run: Run, *, is_done: bool) -> None:
+    """An executor stops working on its step."""
+    facts = _facts(run)
+    if run.is_executor and run.step_id is not None and facts is not None and facts.plan is not None:
+        with run.tree.lock:
+            facts.plan.end_step(run.step_id, is_done=is_done)
+
+
+def links_of(revision: Revision) -> list[Link]:
+    """From a revision to the spans that carried out the steps which it found completed."""
+    return [
+        Link(where, {semconv.LINK_KIND: semconv.LINK_CARRIED_OUT_BY, semconv.PLAN_STEP_ID: step})
+        for step, spans in revision.carried_out_by.items()
+        for where in spans
+    ]
+
+
+def _revise(run: Run, steps: Sequence[PlanStep] | None) -> Revision | None:
+    facts = _facts(run)
+    if steps is None or facts is None:
+        return None
+    with run.tree.lock:
+        if facts.plan is None:
+            facts.plan = Plan()
+        return facts.plan.revise(steps)
+
+
+def _facts(run: Run) -> GraphFacts | None:
+    return None if run.graph is None else run.graph.as_graph
