@@ -24,7 +24,7 @@ from tokenomics_langchain.runs import GraphFacts, Run
 from tokenomics_langchain.steps import WRITE_TODOS
 from tokenomics_plugin import semconv
 
-__all__ = ["begin_step", "carried_out", "end_step", "links_of", "revise_by_node", "revise_by_tool"]
+__all__ = ["begin_step", "carried_out", "end_step", "links_of", "revise_by_node", "revise_by_tool", "settle"]
 
 
 def revise_by_tool(tool: Run, planners: Planners) -> Revision | None:
@@ -44,23 +44,21 @@ def revise_by_node(node: Run, outputs: Any) -> Revision | None:
     steps = steps_of_output(outputs, node.planner.steps, node.tree.fingerprinter.of)
     if steps is not None:
         return _revise(node, steps)
-    facts = _facts(node)
-    if facts is None or facts.plan is None:
-        return None
-    with node.tree.lock:
-        return facts.plan.settle()
+    return None if node.graph is None else settle(node.graph)
 
 
 def begin_step(run: Run, planners: Planners) -> None:
-    """Find out which step a run carries out that starts now, unless the run around it says so already."""
+    """Find out which step a call or a declared executor carries out that starts now.
+
+    What runs inside an executor carries out its step.
+    """
     facts = _facts(run)
     if run.step_id is not None or facts is None or facts.plan is None:
         return
     with run.tree.lock:
-        planner = planners.of_executor(run.name or "") if run.as_node is not None else None
-        if planner is None:
+        if run.as_node is None:
             run.step_id = facts.plan.active
-        else:
+        elif (planner := planners.of_executor(run.name or "")) is not None:
             given = steps_of_input(run.inputs, planner.steps, run.tree.fingerprinter.of)
             run.step_id, run.is_executor = facts.plan.begin_step(given), True
 
@@ -79,6 +77,15 @@ def end_step(run: Run, *, is_done: bool) -> None:
     if run.is_executor and run.step_id is not None and facts is not None and facts.plan is not None:
         with run.tree.lock:
             facts.plan.end_step(run.step_id, is_done=is_done)
+
+
+def settle(graph: Run) -> Revision | None:
+    """What was done since the plan was last revised, when the graph ends that made it."""
+    facts = graph.as_graph
+    if facts is None or facts.plan is None:
+        return None
+    with graph.tree.lock:
+        return facts.plan.settle()
 
 
 def links_of(revision: Revision) -> list[Link]:

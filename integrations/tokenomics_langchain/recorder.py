@@ -74,6 +74,7 @@ from tokenomics_langchain.planning import (
     links_of,
     revise_by_node,
     revise_by_tool,
+    settle,
 )
 from tokenomics_langchain.plans import Planners, Revision
 from tokenomics_langchain.providers import Shared
@@ -574,6 +575,8 @@ class Recorder:
         if ending is COMPLETED:
             self._add_content(run, lambda: state_output_content(outputs))
         note_agent(run)
+        if (revision := settle(run)) is not None:
+            _add_links(run.span, links_of(revision))
         if ending is COMPLETED and run.as_graph.is_interrupted:
             attributes = known((semconv.INTERRUPT_COUNT, run.as_graph.interrupts))
             return Ending(state=RunState.INTERRUPTED, event=semconv.EVENT_INTERRUPT, event_attributes=attributes)
@@ -646,7 +649,11 @@ def _describe_plan(span: Span, run: Run, revision: Revision) -> None:
         return
     facts.plan_id = facts.plan_id or format_span_id(span.get_span_context().span_id)
     span.set_attributes(revision.attributes(facts.plan_id))
-    for link in links_of(revision):
+    _add_links(span, links_of(revision))
+
+
+def _add_links(span: Span, links: Sequence[Link]) -> None:
+    for link in links:
         span.add_link(link.context, link.attributes)
 
 

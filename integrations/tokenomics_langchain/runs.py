@@ -295,6 +295,8 @@ class Run:
             shared[semconv.GEN_AI_AGENT_NAME] = self.agent_name
         if self.step_id is not None:
             shared[semconv.PLAN_STEP_ID] = self.step_id
+            if self.graph is not None and self.graph.as_graph is not None and self.graph.as_graph.plan_id is not None:
+                shared[semconv.PLAN_ID] = self.graph.as_graph.plan_id
         return shared
 
     @property
