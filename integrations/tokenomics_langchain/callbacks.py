@@ -20,10 +20,14 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from tokenomics_langchain.content import ContentCapture, Redaction
+from tokenomics_langchain.events import CallEvents
 from tokenomics_langchain.messages import input_content, prompt_content
+from tokenomics_langchain.metrics import MetricsGeneration, metrics_of
 from tokenomics_langchain.on_demand import OnDemandHandler
 from tokenomics_langchain.plans import Planner, Planners, PlanSchema
 from tokenomics_langchain.providers import shared_by, tracer_of
@@ -63,6 +67,9 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     Args:
         tracer_provider: Where spans go; the global provider by default.
+        meter_provider: Where metrics go; the global provider by default.
+        logger_provider: Where log events go; the global provider by default.
+        metrics: Which names metrics have; by default `TOKENOMICS_METRICS_GENERATION` says, read once, here.
         capture_content: Whether user content goes on the spans. By default the conventions' variable
             `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` decides, read once, here.
         redact: What content passes before it leaves the process.
@@ -82,6 +89,9 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         self,
         tracer_provider: TracerProvider | None = None,
         *,
+        meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+        metrics: MetricsGeneration | None = None,
         capture_content: bool | None = None,
         redact: Redaction | None = None,
         fingerprint_keys: FingerprintKeys | None = None,
@@ -102,6 +112,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             tracer_of(tracer_provider),
             shared=shared,
             capture=capture,
+            metrics=metrics_of(meter_provider, metrics or MetricsGeneration.from_environment()),
+            events=CallEvents(logger_provider, redact=redact),
             fingerprint_keys=fingerprint_keys or FingerprintKeys.from_environment(),
             planners=Planners(planners),
             step_kinds=declared_step_kinds(step_kinds),

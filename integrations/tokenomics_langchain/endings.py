@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 
 from tokenomics_plugin import semconv
 
-__all__ = ["ABANDONED", "COMPLETED", "Ending", "RunState", "ending_of"]
+__all__ = ["ABANDONED", "COMPLETED", "Ending", "RunState", "ending_of", "full_name"]
 
 
 class RunState(Enum):
@@ -67,6 +67,11 @@ def ending_of(error: BaseException) -> Ending:
     kind = type(error).__qualname__
     state = RunState.CANCELLED if isinstance(error, asyncio.CancelledError) else RunState.FAILED
     return Ending(state=state, error=error, error_type=kind)
+
+
+def full_name(kind: type) -> str:
+    """The name of an exception's class, with its module where that says anything."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _control_flow(error: GraphBubbleUp) -> Ending:

@@ -13,9 +13,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
+from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, format_span_id
 
@@ -55,7 +56,8 @@ from tokenomics_langchain.chains import (
     workflow_name,
 )
 from tokenomics_langchain.content import ContentCapture
-from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState, ending_of
+from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState, ending_of, full_name
+from tokenomics_langchain.events import CallEvents
 from tokenomics_langchain.hand_offs import note_agent, note_hand_off, taken_over
 from tokenomics_langchain.interrupts import Interruption
 from tokenomics_langchain.loops import LoopDetector
@@ -66,6 +68,7 @@ from tokenomics_langchain.messages import (
     state_output_content,
     to_json,
 )
+from tokenomics_langchain.metrics import CallMetrics
 from tokenomics_langchain.outputs import messages_of
 from tokenomics_langchain.planning import (
     begin_step,
@@ -99,8 +102,8 @@ from tokenomics_langchain.steps import (
 )
 from tokenomics_langchain.tallies import add_usage, count_model_call, count_tool_call, usage_attributes
 from tokenomics_plugin import semconv
-from tokenomics_plugin.fingerprint import FingerprintKeys
-from tokenomics_plugin.usage import ZERO
+from tokenomics_plugin.fingerprint import FingerprintKeys, canonical
+from tokenomics_plugin.usage import ZERO, TokenUsage
 
 __all__ = ["Recorder"]
 
@@ -120,6 +123,8 @@ class Recorder:
         tracer: Makes the spans.
         shared: What the recorders of a provider share.
         capture: Where content goes.
+        metrics: Where calls are counted.
+        events: Where log events go.
         fingerprint_keys: Keys of the fingerprints that stand for content.
         planners: Nodes and schemas that the application declared to be plans.
         step_kinds: What it declared nodes to be for.
@@ -131,6 +136,8 @@ class Recorder:
         *,
         shared: Shared,
         capture: ContentCapture,
+        metrics: CallMetrics,
+        events: CallEvents,
         fingerprint_keys: FingerprintKeys,
         planners: Planners,
         step_kinds: Mapping[str, StepKind],
@@ -139,6 +146,8 @@ class Recorder:
         self._shared = shared
         self._runs = shared.runs
         self._capture = capture
+        self._metrics = metrics
+        self._events = events
         self._fingerprint_keys = fingerprint_keys
         self._planners = planners
         self._step_kinds = step_kinds
@@ -262,7 +271,8 @@ class Recorder:
             operation, metadata=metadata, params=params, options=options, serialized=serialized
         )
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
-        run.name, run.inputs = model if isinstance(model, str) else None, inputs
+        run.name, run.inputs, run.request = model if isinstance(model, str) else None, inputs, attributes
+        run.describe_input = content if self._capture.on_events else None
         key = RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), model, len(inputs)
         begin_step(run, self._planners)
         self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
@@ -519,30 +529,33 @@ class Recorder:
         """End a run's span, and pass on what the runs around it need to know."""
         if run.attached is not None:
             run.attached.heal()
+        # What fails must not keep the rest from being said, least of all the end.
         try:
             ending = self._settle(run, ending, moment, outputs)
-            if run.span is not None and ending is not COMPLETED:
-                self._mark(run.span, ending)
-            if ending.state is RunState.INTERRUPTED:
-                _tell_graphs(run, ending)
         finally:
-            self._close(run, ending, run.tree.unix_nano(moment))
+            try:
+                if run.span is not None and ending is not COMPLETED:
+                    self._mark(run.span, ending)
+                if ending.state is RunState.INTERRUPTED:
+                    _tell_graphs(run, ending)
+            finally:
+                self._close(run, ending, run.tree.unix_nano(moment))
 
     def _settle(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
         match run.kind:
             case RunKind.MODEL:
-                self._finish_model(run, ending, _NO_RESPONSE if outputs is None else outputs)
+                self._finish_model(run, ending, moment, _NO_RESPONSE if outputs is None else outputs)
             case RunKind.TOOL:
-                self._finish_tool(run, outputs)
+                self._finish_tool(run, ending, moment, outputs)
             case RunKind.RETRIEVAL if outputs is not None:
                 self._add_content(run, lambda: documents_content(outputs))
             case RunKind.WORKFLOW | RunKind.AGENT:
-                return self._finish_graph(run, ending, outputs)
+                return self._finish_graph(run, ending, moment, outputs)
             case _ if run.as_node is not None:
                 self._finish_node(run, run.as_node, ending, moment, outputs)
         return ending
 
-    def _finish_model(self, run: Run, ending: Ending, response: LLMResult) -> None:
+    def _finish_model(self, run: Run, ending: Ending, moment: Moment, response: LLMResult) -> None:
         usage, attributes = token_usage(response), response_attributes(response)
         if ending is COMPLETED and is_cache_hit(response):
             usage, attributes[semconv.CACHE_HIT] = ZERO, True
@@ -555,32 +568,94 @@ class Recorder:
         in_agent = run.parent is not None and run.parent.role is NodeRole.MODEL
         step = kind_of_model_call(has_tool_calls=_calls_tools(response), inside=run.step_kind, in_agent=in_agent)
         if step is not None and ending is COMPLETED:
-            attributes |= step.attributes()
+            attributes.update(step.attributes())
         if run.span is not None and run.span.is_recording():
             attributes.update(known((semconv.LOGICAL_OPERATION_ID, operation_id(run))))
             run.span.set_attributes(attributes)
             self._add_content(run, lambda: output_content(response))
+        self._measure_model(run, ending, moment, usage, attributes)
+        self._tell_of_model(run, ending, attributes, response)
 
-    def _finish_tool(self, run: Run, output: Any) -> None:
+    def _measure_model(
+        self, run: Run, ending: Ending, moment: Moment, usage: TokenUsage | None, attributes: Attributes
+    ) -> None:
+        stream = run.stream
+        request = run.request or {}
+        self._metrics.inference(
+            operation=str(request.get(semconv.GEN_AI_OPERATION_NAME)),
+            attributes={**request, **attributes, **known((semconv.ERROR_TYPE, ending.error_type))},
+            usage=usage,
+            duration_s=run.seconds(moment),
+            time_to_first_chunk_s=None if stream is None else stream.time_to_first_chunk_s,
+            chunk_gaps_s=() if stream is None else stream.chunk_gaps_s,
+            context=_context_of(run),
+        )
+
+    def _tell_of_model(self, run: Run, ending: Ending, attributes: Attributes, response: LLMResult) -> None:
+        context = _context_of(run)
+        if context is None:
+            return
+        if ending.error is not None:
+            self._events.exception(ending.error, context, with_text=bool(self._capture))
+        if run.describe_input is not None:
+            content = self._capture.passed(run.describe_input() | output_content(response))
+            error = known((semconv.ERROR_TYPE, ending.error_type))
+            said = run.shared_attributes() | (run.request or {}) | attributes | error
+            self._events.details(said | content, context)
+
+    def _finish_tool(self, run: Run, ending: Ending, moment: Moment, output: Any) -> None:
         if run.span is not None and run.span.is_recording():
-            run.span.set_attributes(known((semconv.LOGICAL_OPERATION_ID, operation_id(run))))
+            arguments, result = _fingerprint(run, run.inputs), _fingerprint(run, output)
+            run.span.set_attributes(
+                known(
+                    (semconv.LOGICAL_OPERATION_ID, operation_id(run)),
+                    (semconv.ARGUMENTS_FINGERPRINT, arguments),
+                    (semconv.RESULT_FINGERPRINT, result),
+                )
+            )
             if output is not None:
                 self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
+                self._note_visit(run, run.name, arguments, result)
+        self._metrics.tool(
+            name=run.name,
+            agent_name=run.agent_name,
+            duration_s=run.seconds(moment),
+            error_type=ending.error_type,
+            context=_context_of(run),
+        )
 
-    def _finish_graph(self, run: Run, ending: Ending, outputs: Any) -> Ending:
-        if run.span is None or run.as_graph is None:
+    def _finish_graph(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
+        facts = run.as_graph
+        if run.span is None or facts is None:
             return ending
         if run.kind is RunKind.AGENT:
-            run.span.set_attributes(usage_attributes(run.as_graph))
+            run.span.set_attributes(usage_attributes(facts))
         if ending is COMPLETED:
             self._add_content(run, lambda: state_output_content(outputs))
         note_agent(run)
         if (revision := settle(run)) is not None:
             _add_links(run.span, links_of(revision))
-        if ending is COMPLETED and run.as_graph.is_interrupted:
-            attributes = known((semconv.INTERRUPT_COUNT, run.as_graph.interrupts))
+        self._measure_graph(run, facts, ending, moment)
+        if ending is COMPLETED and facts.is_interrupted:
+            attributes = known((semconv.INTERRUPT_COUNT, facts.interrupts))
             return Ending(state=RunState.INTERRUPTED, event=semconv.EVENT_INTERRUPT, event_attributes=attributes)
         return ending
+
+    def _measure_graph(self, run: Run, facts: GraphFacts, ending: Ending, moment: Moment) -> None:
+        duration_s, error_type, context = run.seconds(moment), ending.error_type, _context_of(run)
+        if run.kind is RunKind.WORKFLOW:
+            self._metrics.workflow(
+                name=workflow_name(run), duration_s=duration_s, error_type=error_type, context=context
+            )
+        else:
+            self._metrics.agent(
+                name=run.agent_name,
+                duration_s=duration_s,
+                error_type=error_type,
+                inference_calls=facts.inference_calls,
+                tool_calls=facts.tool_calls,
+                context=context,
+            )
 
     def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, moment: Moment, outputs: Any) -> None:
         if ending.state is RunState.INTERRUPTED:
@@ -624,7 +699,7 @@ class Recorder:
         message = None if ending.error is None else self._capture.text(EXCEPTION_MESSAGE, str(ending.error))
         span.set_status(Status(StatusCode.ERROR, message))
         if ending.error is not None:
-            kind = _full_name(type(ending.error))
+            kind = full_name(type(ending.error))
             span.add_event("exception", known((EXCEPTION_TYPE, kind), (EXCEPTION_MESSAGE, message)))
 
     def _close(self, run: Run, ending: Ending, unix_nano: int) -> None:
@@ -640,6 +715,19 @@ class Recorder:
         release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
+
+
+def _context_of(run: Run) -> Context | None:
+    """The context in which a run's span is current."""
+    return None if run.span is None else with_span(run.span, run.ambient)
+
+
+def _fingerprint(run: Run, value: Any) -> str | None:
+    """Of arguments or a result; `None` when it has no form that would be the same the next time."""
+    if isinstance(value, BaseMessage):
+        value = value.content
+    content = None if value is None else canonical(value)
+    return None if content is None else run.tree.fingerprinter.of(content)
 
 
 def _describe_plan(span: Span, run: Run, revision: Revision) -> None:
@@ -682,7 +770,3 @@ def _tell_graphs(run: Run, ending: Ending) -> None:
 
 def _span_name(operation: str, name: object) -> str:
     return f"{operation} {name}" if name else operation
-
-
-def _full_name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -220,6 +220,10 @@ class Run:
     """What it is for, or the node that it is part of."""
     plan_span: Span | None = None
     """Of a tool that writes a plan: the span around its own."""
+    request: Attributes | None = None
+    """Of a model call: what its span said at the start."""
+    describe_input: Callable[[], Attributes] | None = None
+    """Of a model call: its input as content, where an event shall carry it."""
     planner: Planner | None = None
     """Of a node that plans: how its output is read."""
     is_executor: bool = False
@@ -304,6 +308,10 @@ class Run:
         """The thread of the graph's configuration."""
         thread_id = self.metadata.get("thread_id")
         return None if thread_id is None else str(thread_id)
+
+    def seconds(self, moment: Moment) -> float:
+        """How long it has been running."""
+        return (moment.clock_ns - self.started.clock_ns) / 1e9
 
     def span_context(self) -> SpanContext | None:
         """Of the span that shows it."""

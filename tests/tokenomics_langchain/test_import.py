@@ -51,7 +51,8 @@ def test_without_langchain_the_error_names_the_extra(missing: str) -> None:
 
 
 def test_the_package_lists_what_it_loads_on_demand() -> None:
-    assert {"ChatLocalLLM", "TokenomicsCallbackHandler"} <= set(dir(tokenomics_langchain))
+    assert set(tokenomics_langchain.__all__) <= set(dir(tokenomics_langchain))
+    assert all(getattr(tokenomics_langchain, name) for name in tokenomics_langchain.__all__)
 
 
 def test_other_names_are_unknown() -> None:
