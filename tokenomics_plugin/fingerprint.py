@@ -71,12 +71,7 @@ class Fingerprinter:
 
         Text counts as its UTF-8 bytes. Parts are framed by their lengths: `("ab", "c")` is not `("a", "bc")`.
         """
-        framed = bytearray()
-        for part in parts:
-            data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-            framed += len(data).to_bytes(8, "big")
-            framed += data
-        return f"{self.key_id}:{self._digest(framed)[:_FINGERPRINT_BYTES].hex()}"
+        return f"{self.key_id}:{self._digest(_framed(parts))[:_FINGERPRINT_BYTES].hex()}"
 
     def unlike_any(self) -> str:
         """A fingerprint that equals no other, for content that cannot be compared."""
@@ -146,8 +141,7 @@ class FingerprintKeys:
 
     def _key(self, period: int) -> bytes:
         parts = ("tokenomics fingerprint key", self._tenant, str(self._rotation_days), str(period))
-        framed = b"".join(len(data := part.encode()).to_bytes(8, "big") + data for part in parts)
-        return hmac.digest(self._secret, framed, "sha256")
+        return hmac.digest(self._secret, _framed(parts), "sha256")
 
     def __repr__(self) -> str:
         return f"FingerprintKeys(tenant={self._tenant!r}, rotation_days={self._rotation_days})"
@@ -156,19 +150,28 @@ class FingerprintKeys:
         raise TypeError("FingerprintKeys hold a secret and cannot be pickled; build them anew in the other process")
 
 
+def _framed(parts: Iterable[str | bytes]) -> bytearray:
+    framed = bytearray()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        framed += len(data).to_bytes(8, "big")
+        framed += data
+    return framed
+
+
 def canonical(
     value: Any, *, expand: Expansion | None = None, max_leaves: int = 1_000, max_characters: int = 65_536
 ) -> bytes | None:
     """A value as bytes that are the same for equal values, in whatever order its mappings and sets were filled.
 
-    Read without running code of the value's class: builtin types and their subclasses by the builtin's own
-    methods, dataclasses by their fields as they lie in the instance, enum members by class and name. No `repr`,
-    `str`, `==` or `hash` of a foreign object is called: they may be slow, block or change something. Lists and
-    tuples are alike, because a round trip through JSON or a checkpoint makes one of the other; 1, 1.0 and True are not.
+    Read without asking the value's class: builtin types and their subclasses by the builtin's own methods,
+    dataclasses by their fields, past any `__getattr__`, enum members by class and name. No `repr`, `str`, `==` or
+    `hash` of a foreign object is called: they may be slow, block or change something. Lists and tuples are alike,
+    because a round trip through JSON or a checkpoint makes one of the other; 1, 1.0 and True are not.
 
     Args:
         value: What to say.
-        expand: How to say types that this function does not know.
+        expand: How to say types that this function does not know; asked for all but plain builtins.
         max_leaves: Values, containers included, up to which it is read.
         max_characters: Characters of text, or bytes, up to which it is read.
 
@@ -190,6 +193,7 @@ class _UnknownError(Exception):
 
 _CONSTANTS: Final[Mapping[bool | None, str]] = {None: "n", True: "t", False: "f"}
 _MAX_DEPTH: Final = 64
+_SCALARS: Final = (str, int, float)
 # Their text is made by the standard library alone.
 _PLAIN_TEXT: Final = frozenset({date, timedelta, Decimal, UUID})
 _PLAIN_ZONES: Final = frozenset({type(None), timezone, ZoneInfo})
@@ -230,6 +234,12 @@ class _Writer:
             raise _UnknownError
         self.parts.append(f"{letter}{len(text)}:{text}")
 
+    def _write_bytes(self, data: bytes | bytearray) -> None:
+        self._characters -= len(data)
+        if self._characters < 0:
+            raise _UnknownError
+        self.parts.append(f"b{len(data)}:{data.hex()}")
+
     def _write_sequence(self, values: Iterable[Any], depth: int) -> None:
         self.parts.append("[")
         for value in values:
@@ -250,33 +260,32 @@ class _Writer:
 
     def _apart(self, value: Any, depth: int) -> str:
         """The text of one value, to sort by: values themselves need not have an order."""
-        before, self.parts = self.parts, []
-        self.write(value, depth + 1)
-        before, self.parts = self.parts, before
-        return "".join(before)
+        written_so_far, self.parts = self.parts, []
+        try:
+            self.write(value, depth + 1)
+            return "".join(self.parts)
+        finally:
+            self.parts = written_so_far
 
     def _write_other(self, value: Any, kind: type, depth: int) -> None:
-        if issubclass(kind, str | int | float):
+        if (expanded := self._expand(value) if self._expand else None) is not None:
+            self._write_object(*expanded, depth)
+        elif issubclass(kind, _SCALARS):
             self.write(_plain(value, kind), depth)
         elif issubclass(kind, dict):
             self._write_items(dict.items(value), depth)
-        elif issubclass(kind, list | tuple):
-            self._write_sequence((list if issubclass(kind, list) else tuple).__iter__(value), depth)
-        elif issubclass(kind, set | frozenset):
-            members = (set if issubclass(kind, set) else frozenset).__iter__(value)
-            self.parts += ("(", *sorted(self._apart(member, depth) for member in members), ")")
+        elif issubclass(kind, list):
+            self._write_sequence(list.__iter__(value), depth)
+        elif issubclass(kind, tuple):
+            self._write_sequence(tuple.__iter__(value), depth)
+        elif kind is set or kind is frozenset:
+            self.parts += ("(", *sorted(self._apart(member, depth) for member in value), ")")
         elif kind is bytes or kind is bytearray:
-            self._write_text("b", value.hex())
+            self._write_bytes(value)
         elif kind in _PLAIN_TEXT or (kind is datetime and type(value.tzinfo) in _PLAIN_ZONES):
             self._write_object(kind.__qualname__, str(value), depth)
         elif issubclass(kind, Enum):
             self._write_object(kind.__qualname__, object.__getattribute__(value, "_name_"), depth)
-        else:
-            self._write_foreign(value, kind, depth)
-
-    def _write_foreign(self, value: Any, kind: type, depth: int) -> None:
-        if (expanded := self._expand(value) if self._expand else None) is not None:
-            self._write_object(*expanded, depth)
         elif is_dataclass(kind):
             by_name = {field.name: object.__getattribute__(value, field.name) for field in fields(kind)}
             self._write_object(kind.__qualname__, by_name, depth)

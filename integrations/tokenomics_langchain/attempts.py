@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from opentelemetry.trace import Link, format_span_id
+from opentelemetry.trace import Link
 
 from tokenomics_langchain.attributes import Attributes, known
 from tokenomics_langchain.runs import NodeRole, Run, RunKind
@@ -66,7 +66,7 @@ def attempt_links(run: Run) -> list[Link]:
 def operation_id(run: Run) -> str | None:
     """The id of the operation that a run is an attempt of."""
     if run.operation_id is None and run.span is not None:
-        run.operation_id = format_span_id(run.span.get_span_context().span_id)
+        run.operation_id = run.span_id
     return run.operation_id
 
 
@@ -79,7 +79,7 @@ def supersede(run: Run) -> None:
         known(
             (semconv.LOGICAL_OPERATION_ID, operation_id(before)),
             (semconv.ATTEMPT_NUMBER, before.attempt_number),
-            (semconv.ATTEMPT_SUPERSEDED_BY, format_span_id(run.span.get_span_context().span_id)),
+            (semconv.ATTEMPT_SUPERSEDED_BY, run.span_id),
         )
     )
     _release(before)

@@ -138,6 +138,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         """An open run; `None` when it has ended, or nobody records it."""
         return self._runs.find(run_id)
 
+    def remembers_interruption(self, thread_id: str | None, checkpoint_id: str) -> bool:
+        """Whether a run that was interrupted there was recorded in this process."""
+        return self._recorder.remembers_interruption(thread_id, checkpoint_id)
+
     def is_recording(self, run_id: UUID | None) -> bool:
         """Whether a run is open that this handler, or another one of its provider, records."""
         return self._runs.find(run_id) is not None
@@ -213,12 +217,13 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A chunk of a stream has arrived."""
         usage = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-        self._recorder.chunk_arrived(run_id, token if isinstance(token, str) else "", usage, moment or Moment.now())
+        text = token if isinstance(token, str) else ""
+        self._recorder.chunk_arrived(run_id, chunk or object(), text, usage, moment or Moment.now())
 
     @_guarded
     def on_stream_event(self, event: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """An event of a `version="v3"` stream has arrived."""
-        self._recorder.chunk_arrived(run_id, "", None, moment or Moment.now())
+        self._recorder.chunk_arrived(run_id, event, "", None, moment or Moment.now())
 
     @_guarded
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:

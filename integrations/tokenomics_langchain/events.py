@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Final
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 from opentelemetry.context import Context
@@ -44,7 +43,7 @@ class CallEvents:
         self._logger = get_logger(
             "tokenomics_langchain", package_version() or "", logger_provider, schema_url=semconv.SCHEMA_URL
         )
-        self._capture: Final = ContentCapture(on_events=True, redact=redact)
+        self._capture = ContentCapture(on_events=True, redact=redact)
 
     def details(self, attributes: Mapping[str, AttributeValue], context: Context) -> None:
         """Tell what a model call was given and answered: `gen_ai.client.inference.operation.details`.

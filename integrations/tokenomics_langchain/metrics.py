@@ -1,6 +1,6 @@
 """What calls took and used, as metrics of the GenAI conventions.
 
-The conventions renamed the metrics of model calls twice in 2026 (#374, #521) and dashboards follow slowly, so one
+The conventions renamed the metrics of model calls twice in 2026 (their #374 and #521) and dashboards follow slowly, so one
 switch says which names are written: today's, those before, or both. What agents, tools and workflows are measured
 by has one set of names.
 

@@ -32,6 +32,9 @@ class RecordingHandler(Protocol):
     def is_recording(self, run_id: UUID | None) -> bool:
         """Whether a run is open that it records."""
 
+    def remembers_interruption(self, thread_id: str | None, checkpoint_id: str) -> bool:
+        """Whether it has recorded a run that was interrupted there."""
+
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """A graph stops, to be resumed."""
 
@@ -112,6 +115,15 @@ class OnDemandHandler(GraphCallbackHandler):
     def on_resume(self, event: GraphResumeEvent) -> None:
         """Kept like any other event, for it comes before the first node starts."""
         self._went_on("on_resume", (event,), {"run_id": event.run_id})
+        # What was recorded before an interrupt is recorded after it, from the first tool that goes on.
+        if self._handler.remembers_interruption(self._thread_of(event.run_id), event.checkpoint_id):
+            self.follow(event.run_id)
+
+    def _thread_of(self, root_id: UUID | None) -> str | None:
+        with self._lock:
+            events = self._waiting.get(root_id) if root_id is not None else None
+        thread_id = (events[0][2].get("metadata") or {}).get("thread_id") if events else None
+        return None if thread_id is None else str(thread_id)
 
 
 def _hearing(method: str, keep: Callable[[OnDemandHandler, str, tuple[Any, ...], dict[str, Any]], None]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.context import Context
@@ -56,6 +56,7 @@ from tokenomics_langchain.chains import (
     workflow_name,
 )
 from tokenomics_langchain.content import ContentCapture
+from tokenomics_langchain.context import Conversation
 from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState, ending_of, full_name
 from tokenomics_langchain.events import CallEvents
 from tokenomics_langchain.hand_offs import note_agent, note_hand_off, taken_over
@@ -102,7 +103,7 @@ from tokenomics_langchain.steps import (
 )
 from tokenomics_langchain.tallies import add_usage, count_model_call, count_tool_call, usage_attributes
 from tokenomics_plugin import semconv
-from tokenomics_plugin.fingerprint import FingerprintKeys, canonical
+from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.usage import ZERO, TokenUsage
 
 __all__ = ["Recorder"]
@@ -239,6 +240,9 @@ class Recorder:
         self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
         carried_out(run)
         self._attach(run)
+        if run.graph is not None and run.graph.kind is RunKind.WORKFLOW:
+            # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
+            self._note_visit(run, run.name, run.tree.conversation.fingerprint(run.inputs))
 
     def _show_branch(self, run: Run) -> None:
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
@@ -273,11 +277,13 @@ class Recorder:
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
         run.name, run.inputs, run.request = model if isinstance(model, str) else None, inputs, attributes
         run.describe_input = content if self._capture.on_events else None
-        key = RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), model, len(inputs)
+        key = (RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), _last(run)) if "thread_id" in metadata else None
         begin_step(run, self._planners)
         self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
         count_model_call(run)
         carried_out(run)
+        if operation == semconv.OPERATION_CHAT and run.span is not None and run.span.is_recording():
+            run.context = run.tree.conversation.carried(run.span_id, inputs)
         if run.parent is not None and run.parent.role is NodeRole.MODEL:
             # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
             self._attach(run)
@@ -285,16 +291,20 @@ class Recorder:
                 run.graph.as_graph.tools = params.get("tools") or ()
         self._add_content(run, content)
 
-    def chunk_arrived(self, run_id: UUID, text: str, usage: Mapping[str, Any] | None, moment: Moment) -> None:
+    def chunk_arrived(
+        self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, moment: Moment
+    ) -> None:
         """Note a chunk of a stream."""
         run = self._runs.find(run_id)
         if run is None or run.owner is not self:
             return
         if run.stream is None:
-            run.stream = self._begin_stream(run, moment)
+            run.stream = self._begin_stream(run, chunk, moment)
+        elif run.stream.last_chunk is chunk:
+            return
         else:
             run.stream.chunk_gaps_s.append((moment.clock_ns - run.stream.last_chunk_ns) / 1e9)
-            run.stream.last_chunk_ns = moment.clock_ns
+            run.stream.last_chunk, run.stream.last_chunk_ns = chunk, moment.clock_ns
         run.stream.characters += len(text)
         run.stream.usage = run.stream.usage or usage
 
@@ -306,13 +316,13 @@ class Recorder:
         """End a call of a model that raised; a broken stream still tells what it brought."""
         self._end(run_id, ending_of(error), moment, response)
 
-    def _begin_stream(self, run: Run, moment: Moment) -> Stream:
+    def _begin_stream(self, run: Run, chunk: object, moment: Moment) -> Stream:
         waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
         if run.span is not None:
             run.span.set_attributes(
                 {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
             )
-        return Stream(time_to_first_chunk_s=waited_s, last_chunk_ns=moment.clock_ns)
+        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
 
     # Tools and retrievers
 
@@ -420,11 +430,16 @@ class Recorder:
         interruption = Interruption(root=run.span.get_span_context(), executed=run.tree.executed)
         self._shared.interruptions.add(run.thread_id, checkpoint_id, interruption)
 
+    def remembers_interruption(self, thread_id: str | None, checkpoint_id: str) -> bool:
+        """Whether a run that was interrupted there was recorded."""
+        return self._shared.interruptions.find(thread_id, checkpoint_id) is not None
+
     def resumed(self, run_id: UUID | None, checkpoint_id: str) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
         run = self._runs.find(run_id)
-        if run is None or run.span is None or run.parent is not None:
+        if run is None or run.span is None or run.parent is not None or run.tree.is_resumed:
             return
+        run.tree.is_resumed = True
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
         run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(Moment.now()))
         if (interruption := self._shared.interruptions.find(run.thread_id, checkpoint_id)) is not None:
@@ -456,7 +471,10 @@ class Recorder:
         return run if self._runs.add(run) else None
 
     def _new_tree(self, moment: Moment) -> Tree:
-        return Tree(fingerprinter=self._fingerprint_keys.current(moment.unix_nano), last_event_ns=moment.clock_ns)
+        fingerprinter = self._fingerprint_keys.current(moment.unix_nano)
+        return Tree(
+            fingerprinter=fingerprinter, conversation=Conversation(fingerprinter), last_event_ns=moment.clock_ns
+        )
 
     def _innermost(self, parent: Run | None) -> Run | None:
         """The run that a new one belongs to, where LangChain names the one around it, or none.
@@ -570,7 +588,13 @@ class Recorder:
         if step is not None and ending is COMPLETED:
             attributes.update(step.attributes())
         if run.span is not None and run.span.is_recording():
-            attributes.update(known((semconv.LOGICAL_OPERATION_ID, operation_id(run))))
+            attributes.update(run.context or {})
+            attributes.update(
+                known(
+                    (semconv.LOGICAL_OPERATION_ID, operation_id(run)),
+                    (semconv.RESULT_FINGERPRINT, _answer_fingerprint(run, response, usage)),
+                )
+            )
             run.span.set_attributes(attributes)
             self._add_content(run, lambda: output_content(response))
         self._measure_model(run, ending, moment, usage, attributes)
@@ -605,7 +629,8 @@ class Recorder:
 
     def _finish_tool(self, run: Run, ending: Ending, moment: Moment, output: Any) -> None:
         if run.span is not None and run.span.is_recording():
-            arguments, result = _fingerprint(run, run.inputs), _fingerprint(run, output)
+            arguments = run.tree.conversation.fingerprint(run.inputs)
+            result = None if output is None else _result_fingerprint(run, output)
             run.span.set_attributes(
                 known(
                     (semconv.LOGICAL_OPERATION_ID, operation_id(run)),
@@ -722,12 +747,24 @@ def _context_of(run: Run) -> Context | None:
     return None if run.span is None else with_span(run.span, run.ambient)
 
 
-def _fingerprint(run: Run, value: Any) -> str | None:
-    """Of arguments or a result; `None` when it has no form that would be the same the next time."""
-    if isinstance(value, BaseMessage):
-        value = value.content
-    content = None if value is None else canonical(value)
-    return None if content is None else run.tree.fingerprinter.of(content)
+def _last(run: Run) -> str | None:
+    """What a model was asked last."""
+    return run.tree.conversation.fingerprint(run.inputs[-1]) if run.inputs else None
+
+
+def _answer_fingerprint(run: Run, response: LLMResult, usage: TokenUsage | None) -> str | None:
+    """Of what a model answered, which later calls carry as a block of their context."""
+    answer = next((g for choices in response.generations[:1] for g in choices), None)
+    if not isinstance(answer, ChatGeneration):
+        return None
+    return run.tree.conversation.produced(answer.message, run.span_id, None if usage is None else usage.output_tokens)
+
+
+def _result_fingerprint(run: Run, output: Any) -> str | None:
+    """Of what a tool returned, which later calls carry as a block of their context when it is a message."""
+    messages = list(messages_of(output))
+    produced = [run.tree.conversation.produced(message, run.span_id) for message in messages]
+    return produced[0] if len(produced) == 1 else run.tree.conversation.fingerprint(output)
 
 
 def _describe_plan(span: Span, run: Run, revision: Revision) -> None:

@@ -25,10 +25,11 @@ from uuid import UUID
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, get_current_span
+from opentelemetry.trace import Span, SpanContext, format_span_id, get_current_span
 
 from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span
 from tokenomics_langchain.attributes import Attributes
+from tokenomics_langchain.context import Conversation
 from tokenomics_langchain.endings import ABANDONED, Ending
 from tokenomics_langchain.loops import LoopDetector
 from tokenomics_langchain.plans import Plan, Planner
@@ -107,12 +108,16 @@ class Tree:
     """Held while counters that several threads add to are changed."""
     fingerprinter: Fingerprinter
     """The key of its fingerprints."""
+    conversation: Conversation
+    """What its model calls carried so far."""
     last_event_ns: int
     """When something last happened in it, on the monotonic clock."""
     executed: dict[object, SpanContext] = field(default_factory=dict)
     """What ran inside the nodes that were interrupted, and the spans that showed it."""
     replayable: Mapping[object, SpanContext] = field(default_factory=dict)
     """The same of the tree that this one resumes."""
+    is_resumed: bool = False
+    """Whether it goes on where another one was interrupted."""
 
     def unix_nano(self, moment: Moment) -> int:
         """The wall clock at a moment, counted from the root's start, so that no clock step breaks the order."""
@@ -171,8 +176,10 @@ class Stream:
 
     time_to_first_chunk_s: float
     """Seconds from the start of the call."""
+    last_chunk: object
+    """The chunk that arrived last, to know it again when a handler hears of it twice."""
     last_chunk_ns: int
-    """When the last chunk arrived, on the monotonic clock."""
+    """When it arrived, on the monotonic clock."""
     chunk_gaps_s: list[float] = field(default_factory=list)
     """Seconds between the chunks."""
     characters: int = 0
@@ -222,6 +229,8 @@ class Run:
     """Of a tool that writes a plan: the span around its own."""
     request: Attributes | None = None
     """Of a model call: what its span said at the start."""
+    context: Attributes | None = None
+    """Of a model call: the context that it carried, for its span's end."""
     describe_input: Callable[[], Attributes] | None = None
     """Of a model call: its input as content, where an event shall carry it."""
     planner: Planner | None = None
@@ -308,6 +317,11 @@ class Run:
         """The thread of the graph's configuration."""
         thread_id = self.metadata.get("thread_id")
         return None if thread_id is None else str(thread_id)
+
+    @property
+    def span_id(self) -> str:
+        """Of the span that shows it, 16 hex digits; empty when none does."""
+        return "" if self.span is None else format_span_id(self.span.get_span_context().span_id)
 
     def seconds(self, moment: Moment) -> float:
         """How long it has been running."""

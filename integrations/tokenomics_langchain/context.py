@@ -1,0 +1,328 @@
+"""What the model calls of one run carried, and who produced it, as keyed hashes.
+
+An agent hands its whole conversation to the model on every turn, so what was hashed before must not be hashed
+again. A message is known again by what its hash depends on, and not by the object: some middleware copies every
+message on every turn, and some edits a message in place. Strings that nobody touched are the same object even
+then, so comparing two long conversations costs a few pointer comparisons a message.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from pydantic import BaseModel
+
+from tokenomics_langchain.attributes import Attributes
+from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta, common_prefix
+from tokenomics_plugin.fingerprint import Fingerprinter, canonical
+
+__all__ = ["Conversation"]
+
+_MAX_BRANCHES: Final = 16
+_MAX_MESSAGES: Final = 4_096
+
+_ROLES: Final = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "SystemMessageChunk": "system",
+    "tool": "tool",
+    "ToolMessageChunk": "tool",
+    "function": "tool",
+    "FunctionMessageChunk": "tool",
+}
+# Blocks of content whose size says something about their tokens.
+_TEXTUAL: Final = frozenset({"text", "reasoning", "thinking", "refusal", "tool_use", "tool_call", "function_call"})
+_WITHOUT_CALLS: Final = frozenset({HumanMessage, SystemMessage, ToolMessage})
+
+_State = tuple[Any, ...]
+_Name = TypeVar("_Name")
+_Value = TypeVar("_Value")
+
+
+class Conversation:
+    """The model calls of one root run. Safe to share between threads.
+
+    It holds on to what the run carried until the run ends, as the run's own state does. The number of things
+    that it remembers is bounded: what it forgot costs bytes on a span, or leaves a producer unknown.
+
+    Args:
+        fingerprinter: The key of this run.
+    """
+
+    def __init__(self, fingerprinter: Fingerprinter) -> None:
+        self._fingerprinter = fingerprinter
+        # Reentrant: the garbage collector may close a stream while we hold it, and that calls back.
+        self._lock = threading.RLock()
+        self._branches: list[_Branch] = []
+        self._hashed: dict[int, _Hashed] = {}
+        self._produced: dict[int | tuple[str, str], _Production] = {}
+
+    def carried(self, span_id: str, messages: Sequence[BaseMessage]) -> Attributes:
+        """The `tokenomics.context.*` attributes of a model call; later calls of the run may refer to it.
+
+        Args:
+            span_id: The call's span, 16 hex digits.
+            messages: What it sends.
+        """
+        states = list(map(_state, messages))
+        with self._lock:
+            branch, kept = self._closest(states)
+            added = list(map(self._hash, messages[kept:], states[kept:]))
+            blocks = branch.blocks[:kept] + list(map(self._block, added))
+            goes_on = 0 < kept == len(branch.blocks)
+            earlier = branch if goes_on else self._most_alike(blocks)
+            delta = ContextDelta.between(blocks, previous=earlier.span_id, before=earlier.blocks)
+            self._remember(branch if goes_on else branch.fork(kept), span_id, blocks, added)
+        return dict(delta.to_attributes())
+
+    def produced(self, message: BaseMessage, span_id: str, tokens: int | None = None) -> str:
+        """Remember which span produced a message, and return the message's fingerprint.
+
+        A message that is carried later is known again as the object, by its id, or by the id of the tool call
+        that it answers. Its block has this fingerprint, unless the message was edited in between: then it
+        keeps the producer, and its tokens are unknown.
+
+        Args:
+            message: A model's answer, or a tool's.
+            span_id: The span, 16 hex digits.
+            tokens: What the provider counted for this message; `None` when it did not.
+        """
+        with self._lock:
+            hashed = self._hash(message, _state(message))
+            hashed.block = None
+            production = _Production(message, span_id=span_id, tokens=tokens, hash=hashed.hash)
+            for name in _names(message):
+                _put(self._produced, name, production)
+        return hashed.hash
+
+    def fingerprint(self, value: Any) -> str | None:
+        """A fingerprint of arguments, of a result or of a state, equal for equal values.
+
+        Messages count as their blocks do, Pydantic models and dataclasses by their fields; `canonical` says what
+        else is read, and that nothing of the program's own is called to read it.
+
+        Returns:
+            `None`, unknown, when the value holds anything else, or more than 1,000 values or, its messages not
+            counted, 65,536 characters.
+        """
+        text = canonical(value, expand=self._expand)
+        return None if text is None else self._fingerprinter.of("value", text)
+
+    def _closest(self, states: Sequence[_State]) -> tuple[_Branch, int]:
+        """The branch with the longest common beginning, the latest of several, and that length."""
+        closest, kept = _Branch(), 0
+        for branch in reversed(self._branches):
+            # To be closer it must agree at the next place: one comparison settles most branches.
+            if min(len(branch.states), len(states)) > kept and branch.states[kept] == states[kept]:
+                length = common_prefix(branch.states, states)
+                if length > kept:
+                    closest, kept = branch, length
+        return closest, kept
+
+    def _most_alike(self, blocks: Sequence[ContextBlock]) -> _Branch:
+        """The branch that most of the blocks can be copied from; the latest one that has half of them will do."""
+        hashes = {block.hash for block in blocks}
+        most_alike, most = _Branch(), 0
+        for branch in reversed(self._branches):
+            common = sum(block.hash in hashes for block in branch.blocks)
+            if common > most:
+                most_alike, most = branch, common
+            if 2 * most >= len(blocks):
+                break
+        return most_alike
+
+    def _remember(self, branch: _Branch, span_id: str, blocks: list[ContextBlock], added: Sequence[_Hashed]) -> None:
+        branch.span_id = span_id
+        branch.blocks = blocks
+        branch.states.extend(hashed.state for hashed in added)
+        others = [other for other in self._branches if other is not branch]
+        self._branches = [*others[1 - _MAX_BRANCHES :], branch]
+
+    def _block(self, hashed: _Hashed) -> ContextBlock:
+        if hashed.block is None:
+            production = self._production(hashed.message)
+            counted = production is not None and production.hash == hashed.hash
+            hashed.block = ContextBlock(
+                hash=hashed.hash,
+                role=hashed.role,
+                size=hashed.size,
+                tokens=production.tokens if production is not None and counted else None,
+                producer=None if production is None else production.span_id,
+            )
+        return hashed.block
+
+    def _production(self, message: BaseMessage) -> _Production | None:
+        for name in _names(message):
+            production = self._produced.get(name)
+            if production is not None and (name != id(message) or production.message is message):
+                return production
+        return None
+
+    def _hash(self, message: BaseMessage, state: _State) -> _Hashed:
+        found = self._hashed.get(id(message))
+        if found is None or found.message is not message or found.state[:-1] != state[:-1]:
+            found = self._newly_hashed(message, state)
+            _put(self._hashed, id(message), found)
+        elif found.state[-1] != state[-1]:  # LangGraph sets ids in place, and no hash depends on them
+            found.state = (*found.state[:-1], state[-1])
+        return found
+
+    def _newly_hashed(self, message: BaseMessage, state: _State) -> _Hashed:
+        role, author = _role(message)
+        body = _encoded(message.content)
+        calls = _encoded_calls(state)
+        if body is None or calls is None:
+            return _Hashed(message, _frozen_state(state), hash=self._fingerprinter.unlike_any(), role=role, size=None)
+        form = "text" if isinstance(message.content, str) else "blocks"
+        return _Hashed(
+            message,
+            _frozen_state(state),
+            hash=self._fingerprinter.of(author, form, body, calls),
+            role=role,
+            size=len(body) + len(calls) if _is_text(message.content) else None,
+        )
+
+    def _expand(self, value: Any) -> tuple[str, Any] | None:
+        kind = type(value)  # isinstance would ask a proxy for its __class__
+        if issubclass(kind, BaseMessage):
+            with self._lock:
+                return "message", self._hash(value, _state(value)).hash
+        if issubclass(kind, BaseModel):
+            stored = object.__getattribute__(value, "__dict__")
+            extra = object.__getattribute__(value, "__pydantic_extra__")
+            return kind.__qualname__, [{name: stored[name] for name in kind.model_fields}, extra]
+        return None
+
+
+@dataclass(eq=False, slots=True)
+class _Branch:
+    """Calls that each carried what the one before did and more; parallel sub-agents are branches of their own."""
+
+    span_id: str | None = None
+    """The latest call."""
+    blocks: list[ContextBlock] = field(default_factory=list)
+    """What it carried."""
+    states: list[_State] = field(default_factory=list)
+    """The messages behind the blocks, as they were then."""
+
+    def fork(self, kept: int) -> _Branch:
+        """A branch that begins like this one."""
+        return _Branch(states=self.states[:kept])
+
+
+@dataclass(eq=False, slots=True)
+class _Hashed:
+    """A message that was hashed."""
+
+    message: BaseMessage
+    """The message; holding it keeps its `id()` from being given to another."""
+    state: _State
+    """What it was when it was hashed."""
+    hash: str
+    role: str
+    size: int | None
+    block: ContextBlock | None = None
+    """Made when a call first carries it."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Production:
+    """A message that a span produced."""
+
+    message: BaseMessage
+    span_id: str
+    tokens: int | None
+    hash: str
+
+
+class _Unlike:
+    """Stands for what we may not compare, because that could run code of the traced program: equals nothing."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_UNLIKE: Final = _Unlike()
+_PLAIN: Final = (str, int, float, type(None))
+
+
+def _state(message: BaseMessage) -> _State:
+    """What a message's block depends on, by reference: type, content, tool calls, and last its id.
+
+    Runs for every message of every call, so the common types come first.
+    """
+    kind = type(message)
+    if kind is AIMessage:
+        return kind, message.content, message.tool_calls or message.invalid_tool_calls, message.id  # type: ignore[attr-defined]
+    if kind in _WITHOUT_CALLS:
+        return kind, message.content, None, message.id
+    return (kind, _role(message)), message.content, _calls(message), message.id
+
+
+def _calls(message: BaseMessage) -> list[Any]:
+    """The tool calls that a model asked for; the malformed ones when there are no others."""
+    fields = message.__dict__
+    return fields.get("tool_calls") or fields.get("invalid_tool_calls") or []
+
+
+def _role(message: BaseMessage) -> tuple[str, str]:
+    """The role as a block says it, and the author as it is hashed; a program's own roles may be anything."""
+    role = _ROLES.get(message.type)
+    return ("other", f"{message.type} {message.__dict__.get('role')}") if role is None else (role, role)
+
+
+def _names(message: BaseMessage) -> Iterator[int | tuple[str, str]]:
+    """What a message can be known again by, the surest first."""
+    yield id(message)
+    if message.id is not None:
+        yield "message", message.id
+    if isinstance(message, ToolMessage):
+        yield "tool call", message.tool_call_id
+
+
+def _encoded(content: Any) -> bytes | None:
+    """What of a content is hashed, without bounds: it is sent to a model, and it is hashed once."""
+    if isinstance(content, str):
+        return content.encode("utf-8", "surrogatepass")
+    return canonical(content, max_leaves=sys.maxsize, max_characters=sys.maxsize)
+
+
+def _encoded_calls(state: _State) -> bytes | None:
+    return _encoded([[call.get("name"), call.get("args"), call.get("id")] for call in state[2]]) if state[2] else b""
+
+
+def _is_text(content: Any) -> bool:
+    blocks = [content] if isinstance(content, str) else content
+    return all(isinstance(block, str) or block.get("type", "text") in _TEXTUAL for block in blocks)
+
+
+def _frozen_state(state: _State) -> _State:
+    kind, content, calls, message_id = state
+    return kind, _frozen(content), _frozen(calls), message_id
+
+
+def _frozen(value: Any) -> Any:
+    """A copy that an edit in place does not reach. It goes to the left of `==`, so that `_UNLIKE` decides."""
+    if isinstance(value, _PLAIN):
+        return value
+    if type(value) is list:
+        return [_frozen(item) for item in value]
+    if type(value) is dict:
+        return {key: _frozen(item) for key, item in value.items()}
+    return _UNLIKE
+
+
+def _put(table: dict[_Name, _Value], name: _Name, value: _Value) -> None:
+    table[name] = value
+    if len(table) > _MAX_MESSAGES:
+        del table[next(iter(table))]

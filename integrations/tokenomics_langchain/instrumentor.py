@@ -1,0 +1,73 @@
+"""Tracing a program that knows nothing of it, as `opentelemetry-instrument python app.py` does.
+
+The handler listens to every run of the process. Beyond what it can do from callbacks, the frames of model calls are
+wrapped, so that the spans of a model's HTTP client nest under the call wherever it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from tokenomics_plugin.errors import MissingExtraError
+
+try:
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # untyped by its authors
+except ModuleNotFoundError as error:
+    if error.name is None or not error.name.startswith("opentelemetry.instrumentation"):
+        raise
+    raise MissingExtraError(error.name, extra="langchain") from error
+
+from opentelemetry.trace import Span
+
+from tokenomics_langchain.callbacks import TokenomicsCallbackHandler
+from tokenomics_langchain.listening import Listener, listen
+from tokenomics_langchain.model_frames import ModelFrames
+
+__all__ = ["LangChainInstrumentor"]
+
+_DEPENDENCIES: Final = ("langchain-core >= 1.4, < 2", "langgraph >= 1.2.4, < 2")
+
+
+class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Traces all of LangChain and LangGraph in this process, as `LangChainInstrumentor().instrument()`.
+
+    Any other way to trace may be used beside it: a run is recorded once. `uninstrument()` leaves both libraries as
+    they were; runs that are open then are still recorded to their end.
+
+    Its entry point is named `tokenomics_langchain`, by which `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` switches it off.
+    """
+
+    _listeners: tuple[Listener, ...] = ()
+    _frames: ModelFrames | None = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """What has to be installed for there to be anything to trace."""
+        return _DEPENDENCIES
+
+    def _instrument(self, *, handler: TokenomicsCallbackHandler | None = None, **options: Any) -> None:
+        """Start to trace.
+
+        Args:
+            handler: The handler to trace with, in place of a new one.
+            options: For the new handler, such as `tracer_provider` or `capture_content`.
+        """
+        if handler is not None and options:
+            raise ValueError(f"got a handler together with {', '.join(options)}: give these to the handler")
+        tracing = handler or TokenomicsCallbackHandler(**options)
+
+        def find_span(run_id: Any) -> Span | None:
+            run = tracing.find(run_id)
+            return None if run is None else run.span
+
+        self._frames = ModelFrames(find_span)
+        self._frames.install()
+        self._listeners = (listen(tracing), listen(self._frames.stream_starts))
+
+    def _uninstrument(self, **_: Any) -> None:
+        """Stop to trace."""
+        for listener in self._listeners:
+            listener.stop()
+        if self._frames is not None:
+            self._frames.remove()
+        self._listeners, self._frames = (), None

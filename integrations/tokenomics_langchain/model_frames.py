@@ -1,0 +1,215 @@
+"""The current span while a model is called, so that the spans of its HTTP client nest under the call's.
+
+A callback cannot make the span of just any model call current: between two chunks of a stream, the code that
+consumes it would run under that span, and a stream that nobody finishes would leave it behind. What it takes is the
+frames in which the model works. A call that returns an answer has one. A stream works in steps, and each step gets
+the span back that the stream's consumer never sees.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
+from functools import partial, wraps
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, get_current_span, set_span_in_context
+
+from tokenomics_langchain.ambient import AmbientSpan
+
+__all__ = ["FindSpan", "ModelFrames"]
+
+_LOGGER = logging.getLogger(__name__)
+
+FindSpan = Callable[[UUID], Span | None]
+"""The span of a model call, by its run; `None` where nothing records it."""
+
+_beginning: ContextVar[_Stream | None] = ContextVar("tokenomics_stream_that_begins", default=None)
+
+
+class _Stream:
+    """The steps of one stream: `with` it, its model works."""
+
+    def __init__(self) -> None:
+        self._has_begun = False
+        self._inside: Context | None = None
+        self._outside: Context | None = None
+
+    def begin(self, span: Span | None) -> None:
+        """Make its span current in this step, and in those that follow."""
+        self._has_begun = True
+        if span is not None and get_current_span() is not span:
+            self._inside = set_span_in_context(span)
+            otel_context.attach(self._inside)
+
+    def __enter__(self) -> None:
+        if not self._has_begun:
+            _beginning.set(self)
+        self._outside = otel_context.get_current()
+        if self._inside is not None:
+            otel_context.attach(self._inside)
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        # Compared, for the garbage collector may close a coroutine amid a step, in anybody's context.
+        if _beginning.get() is self:
+            _beginning.set(None)
+        if self._inside is not None and self._outside is not None and otel_context.get_current() is self._inside:
+            otel_context.attach(self._outside)
+
+
+class _StreamStarts(BaseCallbackHandler):
+    """Hears which run a stream begins with. It has to hear of it after the handler that records the run."""
+
+    raise_error = False
+    run_inline = True
+
+    def __init__(self, find_span: FindSpan) -> None:
+        self._find_span = find_span
+
+    @property
+    def ignore_llm(self) -> bool:
+        """Whether to be spared the chunks and the ends of model calls."""
+        return True
+
+    @property
+    def ignore_chain(self) -> bool:
+        """Whether to be spared chains."""
+        return True
+
+    @property
+    def ignore_agent(self) -> bool:
+        """Whether to be spared tools."""
+        return True
+
+    @property
+    def ignore_retriever(self) -> bool:
+        """Whether to be spared retrievers."""
+        return True
+
+    def on_chat_model_start(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """A model call starts; if in a stream's first step, then it is the stream's own, for others come later."""
+        if (stream := _beginning.get()) is not None:
+            _beginning.set(None)
+            stream.begin(self._find_span(run_id))
+
+
+class ModelFrames:
+    """Makes the spans of all chat model calls current in their frames, from `install` to `remove`.
+
+    Args:
+        find_span: The span of a model call.
+    """
+
+    def __init__(self, find_span: FindSpan) -> None:
+        self.stream_starts: BaseCallbackHandler = _StreamStarts(find_span)
+        """Has to listen to all runs, as the last handler."""
+        self._find_span = find_span
+        self._wrapped: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+
+    def install(self) -> None:
+        """Wrap the methods of `BaseChatModel` in which models work."""
+        wrappings = {
+            "_generate_with_cache": self._around_call,
+            "_agenerate_with_cache": self._around_async_call,
+            "stream": _around_stream,
+            "astream": _around_async_stream,
+        }
+        for name, wrap in wrappings.items():
+            if (original := vars(BaseChatModel).get(name)) is None:
+                _LOGGER.warning("This LangChain has no BaseChatModel.%s: spans of its HTTP client nest higher.", name)
+                continue
+            wrapper = wrap(original)
+            self._wrapped[name] = (wrapper, original)
+            setattr(BaseChatModel, name, wrapper)
+
+    def remove(self) -> None:
+        """Undo `install`."""
+        while self._wrapped:
+            name, (wrapper, original) = self._wrapped.popitem()
+            if vars(BaseChatModel).get(name) is wrapper:  # else somebody wrapped our wrapper, and needs it
+                setattr(BaseChatModel, name, original)
+
+    def _around_call(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(generate)
+        def generate_in_span(*args: Any, **kwargs: Any) -> Any:
+            ambient = self._attach(kwargs.get("run_manager"))
+            try:
+                return generate(*args, **kwargs)
+            finally:
+                if ambient is not None:
+                    ambient.heal()
+
+        return generate_in_span
+
+    def _around_async_call(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(generate)
+        async def generate_in_span(*args: Any, **kwargs: Any) -> Any:
+            ambient = self._attach(kwargs.get("run_manager"))
+            try:
+                return await generate(*args, **kwargs)
+            finally:
+                if ambient is not None:
+                    ambient.heal()
+
+        return generate_in_span
+
+    def _attach(self, run_manager: Any) -> AmbientSpan | None:
+        span = None if run_manager is None else self._find_span(run_manager.run_id)
+        return None if span is None or get_current_span() is span else AmbientSpan.attach(span)
+
+
+def _around_stream(stream: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(stream)
+    def stream_in_steps(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
+        inner, step = stream(*args, **kwargs), _Stream()
+        advance = inner.__next__
+        while True:
+            with step:
+                try:
+                    chunk = advance()
+                except StopIteration:
+                    return
+            try:
+                yield chunk
+            except GeneratorExit:
+                with step:
+                    inner.close()
+                raise
+            except BaseException as error:
+                advance = partial(inner.throw, error)
+            else:
+                advance = inner.__next__
+
+    return stream_in_steps
+
+
+def _around_async_stream(stream: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(stream)
+    async def stream_in_steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        inner, step = stream(*args, **kwargs), _Stream()
+        advance = inner.__anext__
+        while True:
+            with step:
+                try:
+                    chunk = await advance()
+                except StopAsyncIteration:
+                    return
+            try:
+                yield chunk
+            except GeneratorExit:
+                with step:
+                    await inner.aclose()
+                raise
+            except BaseException as error:
+                advance = partial(inner.athrow, error)
+            else:
+                advance = inner.__anext__
+
+    return stream_in_steps
