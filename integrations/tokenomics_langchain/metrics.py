@@ -1,8 +1,8 @@
 """What calls took and used, as metrics of the GenAI conventions.
 
-The conventions renamed the metrics of model calls twice in 2026 (their #374 and #521) and dashboards follow slowly, so one
-switch says which names are written: today's, those before, or both. What agents, tools and workflows are measured
-by has one set of names.
+The conventions renamed the metrics of model calls twice in 2026 (their #374 and #521), and dashboards follow slowly.
+So one switch says which names are written: today's, those before, or both. What agents, tools and workflows are
+measured by has one set of names.
 
 Measurements do not pass a sampler: totals stay whole when spans are dropped. Their attributes are what a metric may
 be split by, so names of models, tools and servers, and never the id of a task, a conversation or a response.
