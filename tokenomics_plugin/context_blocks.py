@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Final
 
 from tokenomics_plugin import semconv
@@ -241,12 +240,11 @@ def _with_runs(blocks: Sequence[ContextBlock], before: Sequence[ContextBlock]) -
 
 
 def _run_length(blocks: Sequence[ContextBlock], index: int, before: Sequence[ContextBlock], start: int) -> int:
-    pairs = zip(blocks[index:], before[start:], strict=False)
-    return sum(1 for _ in takewhile(_are_equal, pairs))
-
-
-def _are_equal(pair: tuple[ContextBlock, ContextBlock]) -> bool:
-    return pair[0] is pair[1] or pair[0] == pair[1]
+    end = index
+    longest = min(len(blocks), index + len(before) - start)
+    while end < longest and (blocks[end] is (earlier := before[start + end - index]) or blocks[end] == earlier):
+        end += 1
+    return end - index
 
 
 def _run(before: Context, start: int, count: int) -> Iterator[ContextBlock | None]:

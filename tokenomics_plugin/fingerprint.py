@@ -15,7 +15,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -49,10 +49,7 @@ class Fingerprinter:
         key: The HMAC key, at most 64 bytes.
     """
 
-    __slots__ = ("_inner", "_outer", "key_id")
-
-    key_id: str
-    """8 hex digits that name the key without telling it."""
+    __slots__ = ("_inner", "_key_id", "_outer")
 
     def __init__(self, key: bytes) -> None:
         if not 0 < len(key) <= _BLOCK_BYTES:
@@ -64,18 +61,23 @@ class Fingerprinter:
         self._inner = hashlib.sha256(padded.translate(_INNER_PAD))
         self._outer = hashlib.sha256(padded.translate(_OUTER_PAD))
         # Content is framed by its length, so no content has the digest of this label.
-        self.key_id = self._digest(b"tokenomics fingerprint key id")[:_KEY_ID_BYTES].hex()
+        self._key_id = self._digest(b"tokenomics fingerprint key id")[:_KEY_ID_BYTES].hex()
+
+    @property
+    def key_id(self) -> str:
+        """8 hex digits that name the key without telling it."""
+        return self._key_id
 
     def of(self, *parts: str | bytes) -> str:
         """The fingerprint of parts in their order: `keyid:` and 16 hex digits.
 
         Text counts as its UTF-8 bytes. Parts are framed by their lengths: `("ab", "c")` is not `("a", "bc")`.
         """
-        return f"{self.key_id}:{self._digest(_framed(parts))[:_FINGERPRINT_BYTES].hex()}"
+        return f"{self._key_id}:{self._digest(_framed(parts))[:_FINGERPRINT_BYTES].hex()}"
 
     def unlike_any(self) -> str:
         """A fingerprint that equals no other, for content that cannot be compared."""
-        return f"{self.key_id}:{secrets.token_hex(_FINGERPRINT_BYTES)}"
+        return f"{self._key_id}:{secrets.token_hex(_FINGERPRINT_BYTES)}"
 
     def _digest(self, message: bytes | bytearray) -> bytes:
         inner, outer = self._inner.copy(), self._outer.copy()
@@ -84,7 +86,7 @@ class Fingerprinter:
         return outer.digest()
 
     def __repr__(self) -> str:
-        return f"Fingerprinter(key_id={self.key_id!r})"
+        return f"Fingerprinter(key_id={self._key_id!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Fingerprinter holds a key and cannot be pickled; derive it anew in the other process")
@@ -160,7 +162,7 @@ def _framed(parts: Iterable[str | bytes]) -> bytearray:
 
 
 def canonical(
-    value: Any, *, expand: Expansion | None = None, max_leaves: int = 1_000, max_characters: int = 65_536
+    value: Any, *, expand: Expansion = lambda _: None, max_leaves: int = 1_000, max_characters: int = 65_536
 ) -> bytes | None:
     """A value as bytes that are the same for equal values, in whatever order its mappings and sets were filled.
 
@@ -171,7 +173,8 @@ def canonical(
 
     Args:
         value: What to say.
-        expand: How to say types that this function does not know; asked for all but plain builtins.
+        expand: How to say types that this function does not know. It is asked for all but text, numbers and
+            dicts, so that it can say many values at once.
         max_leaves: Values, containers included, up to which it is read.
         max_characters: Characters of text, or bytes, up to which it is read.
 
@@ -193,7 +196,6 @@ class _UnknownError(Exception):
 
 _CONSTANTS: Final[Mapping[bool | None, str]] = {None: "n", True: "t", False: "f"}
 _MAX_DEPTH: Final = 64
-_SCALARS: Final = (str, int, float)
 # Their text is made by the standard library alone.
 _PLAIN_TEXT: Final = frozenset({date, timedelta, Decimal, UUID})
 _PLAIN_ZONES: Final = frozenset({type(None), timezone, ZoneInfo})
@@ -204,7 +206,7 @@ class _Writer:
 
     __slots__ = ("_characters", "_expand", "_leaves", "parts")
 
-    def __init__(self, expand: Expansion | None, *, leaves: int, characters: int) -> None:
+    def __init__(self, expand: Expansion, *, leaves: int, characters: int) -> None:
         self.parts: list[str] = []
         self._expand = expand
         self._leaves = leaves
@@ -223,8 +225,6 @@ class _Writer:
             self.parts.append(f"{'i' if kind is int else 'd'}{value!r};")
         elif kind is dict:
             self._write_items(value.items(), depth)
-        elif kind is list or kind is tuple:
-            self._write_sequence(value, depth)
         else:
             self._write_other(value, kind, depth)
 
@@ -246,7 +246,9 @@ class _Writer:
             self.write(value, depth + 1)
         self.parts.append("]")
 
-    def _write_items(self, items: Iterable[tuple[Any, Any]], depth: int) -> None:
+    def _write_items(self, items: ItemsView[Any, Any], depth: int) -> None:
+        if len(items) > self._leaves:  # before sorting, which takes them all
+            raise _UnknownError
         pairs = list(items)
         if all(type(key) is str for key, _ in pairs):
             pairs.sort(key=_first)
@@ -268,9 +270,21 @@ class _Writer:
             self.parts = written_so_far
 
     def _write_other(self, value: Any, kind: type, depth: int) -> None:
-        if (expanded := self._expand(value) if self._expand else None) is not None:
+        if (expanded := self._expand(value)) is not None:
             self._write_object(*expanded, depth)
-        elif issubclass(kind, _SCALARS):
+        elif kind is list or kind is tuple:
+            self._write_sequence(value, depth)
+        elif kind is set or kind is frozenset:
+            self.parts += ("(", *sorted(self._apart(member, depth) for member in value), ")")
+        elif kind is bytes or kind is bytearray:
+            self._write_bytes(value)
+        elif kind in _PLAIN_TEXT or (kind is datetime and type(value.tzinfo) in _PLAIN_ZONES):
+            self._write_object(kind.__qualname__, str(value), depth)
+        else:
+            self._write_instance(value, kind, depth)
+
+    def _write_instance(self, value: Any, kind: type, depth: int) -> None:
+        if issubclass(kind, (str, int, float)):
             self.write(_plain(value, kind), depth)
         elif issubclass(kind, dict):
             self._write_items(dict.items(value), depth)
@@ -278,12 +292,6 @@ class _Writer:
             self._write_sequence(list.__iter__(value), depth)
         elif issubclass(kind, tuple):
             self._write_sequence(tuple.__iter__(value), depth)
-        elif kind is set or kind is frozenset:
-            self.parts += ("(", *sorted(self._apart(member, depth) for member in value), ")")
-        elif kind is bytes or kind is bytearray:
-            self._write_bytes(value)
-        elif kind in _PLAIN_TEXT or (kind is datetime and type(value.tzinfo) in _PLAIN_ZONES):
-            self._write_object(kind.__qualname__, str(value), depth)
         elif issubclass(kind, Enum):
             self._write_object(kind.__qualname__, object.__getattribute__(value, "_name_"), depth)
         elif is_dataclass(kind):

@@ -62,7 +62,7 @@ class Conversation:
         # Reentrant: the garbage collector may close a stream while we hold it, and that calls back.
         self._lock = threading.RLock()
         self._branches: list[_Branch] = []
-        self._hashed: dict[int, _Hashed] = {}
+        self._hashed: dict[int | str | None, _Hashed] = {}
         self._produced: dict[int | tuple[str, str], _Production] = {}
 
     def carried(self, span_id: str, messages: Sequence[BaseMessage]) -> Attributes:
@@ -81,7 +81,7 @@ class Conversation:
             earlier = branch if goes_on else self._most_alike(blocks)
             delta = ContextDelta.between(blocks, previous=earlier.span_id, before=earlier.blocks)
             self._remember(branch if goes_on else branch.fork(kept), span_id, blocks, added)
-        return dict(delta.to_attributes())
+        return {**delta.to_attributes()}
 
     def produced(self, message: BaseMessage, span_id: str, tokens: int | None = None) -> str:
         """Remember which span produced a message, and return the message's fingerprint.
@@ -110,8 +110,8 @@ class Conversation:
         else is read, and that nothing of the program's own is called to read it.
 
         Returns:
-            `None`, unknown, when the value holds anything else, or more than 1,000 values or, its messages not
-            counted, 65,536 characters.
+            `None`, unknown, when the value holds anything else, or, its messages not counted, more than 1,000
+            values or 65,536 characters.
         """
         text = canonical(value, expand=self._expand)
         return None if text is None else self._fingerprinter.of("value", text)
@@ -167,39 +167,55 @@ class Conversation:
         return None
 
     def _hash(self, message: BaseMessage, state: _State) -> _Hashed:
+        """What was hashed of this object or, of the same id, of a copy; else hash it now."""
         found = self._hashed.get(id(message))
         if found is None or found.message is not message or found.state[:-1] != state[:-1]:
-            found = self._newly_hashed(message, state)
-            _put(self._hashed, id(message), found)
+            found = self._hashed.get(message.id)
+            if found is None or found.state != state:
+                found = self._newly_hashed(message, state)
+                self._keep(found)
         elif found.state[-1] != state[-1]:  # LangGraph sets ids in place, and no hash depends on them
             found.state = (*found.state[:-1], state[-1])
+            self._keep(found)
         return found
+
+    def _keep(self, hashed: _Hashed) -> None:
+        _put(self._hashed, id(hashed.message), hashed)
+        if hashed.message.id is not None:
+            _put(self._hashed, hashed.message.id, hashed)
 
     def _newly_hashed(self, message: BaseMessage, state: _State) -> _Hashed:
         role, author = _role(message)
-        body = _encoded(message.content)
-        calls = _encoded_calls(state)
-        if body is None or calls is None:
+        _, content, calls, _ = state
+        body, asked = _encoded(content), _encoded_calls(calls)
+        if body is None or asked is None:
             return _Hashed(message, _frozen_state(state), hash=self._fingerprinter.unlike_any(), role=role, size=None)
-        form = "text" if isinstance(message.content, str) else "blocks"
+        form = "text" if isinstance(content, str) else "blocks"
         return _Hashed(
             message,
             _frozen_state(state),
-            hash=self._fingerprinter.of(author, form, body, calls),
+            hash=self._fingerprinter.of(author, form, body, asked),
             role=role,
-            size=len(body) + len(calls) if _is_text(message.content) else None,
+            size=len(body) + len(asked) if _is_text(content) else None,
         )
 
     def _expand(self, value: Any) -> tuple[str, Any] | None:
         kind = type(value)  # isinstance would ask a proxy for its __class__
+        if kind is list or kind is tuple:
+            # All at once: a state repeats its whole conversation at every node.
+            return ("messages", self._hash_all(value)) if _are_messages(value) else None
         if issubclass(kind, BaseMessage):
-            with self._lock:
-                return "message", self._hash(value, _state(value)).hash
+            return "message", self._hash_all((value,))
         if issubclass(kind, BaseModel):
             stored = object.__getattribute__(value, "__dict__")
             extra = object.__getattribute__(value, "__pydantic_extra__")
             return kind.__qualname__, [{name: stored[name] for name in kind.model_fields}, extra]
         return None
+
+    def _hash_all(self, messages: Sequence[BaseMessage]) -> str:
+        with self._lock:
+            hashes = [self._hash(message, _state(message)).hash for message in messages]
+        return self._fingerprinter.of(" ".join(hashes))
 
 
 @dataclass(eq=False, slots=True)
@@ -249,11 +265,18 @@ class _Unlike:
     def __eq__(self, other: object) -> bool:
         return False
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 _UNLIKE: Final = _Unlike()
 _PLAIN: Final = (str, int, float, type(None))
+
+
+def _are_messages(values: Sequence[Any]) -> bool:
+    # The first one settles it for nearly every list, however long.
+    return bool(values) and issubclass(type(values[0]), BaseMessage) and all(map(_is_message, set(map(type, values))))
+
+
+def _is_message(kind: type) -> bool:
+    return issubclass(kind, BaseMessage)
 
 
 def _state(message: BaseMessage) -> _State:
@@ -261,9 +284,9 @@ def _state(message: BaseMessage) -> _State:
 
     Runs for every message of every call, so the common types come first.
     """
+    if type(message) is AIMessage:
+        return AIMessage, message.content, message.tool_calls or message.invalid_tool_calls, message.id
     kind = type(message)
-    if kind is AIMessage:
-        return kind, message.content, message.tool_calls or message.invalid_tool_calls, message.id  # type: ignore[attr-defined]
     if kind in _WITHOUT_CALLS:
         return kind, message.content, None, message.id
     return (kind, _role(message)), message.content, _calls(message), message.id
@@ -297,8 +320,8 @@ def _encoded(content: Any) -> bytes | None:
     return canonical(content, max_leaves=sys.maxsize, max_characters=sys.maxsize)
 
 
-def _encoded_calls(state: _State) -> bytes | None:
-    return _encoded([[call.get("name"), call.get("args"), call.get("id")] for call in state[2]]) if state[2] else b""
+def _encoded_calls(calls: list[Any] | None) -> bytes | None:
+    return _encoded([[call.get("name"), call.get("args"), call.get("id")] for call in calls]) if calls else b""
 
 
 def _is_text(content: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.context import Context
@@ -240,9 +240,10 @@ class Recorder:
         self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
         carried_out(run)
         self._attach(run)
-        if run.graph is not None and run.graph.kind is RunKind.WORKFLOW:
+        is_new = run.attempt_number == 1 and not attributes.get(semconv.REPLAY)
+        if is_new and run.graph is not None and run.graph.kind is RunKind.WORKFLOW:
             # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
-            self._note_visit(run, run.name, run.tree.conversation.fingerprint(run.inputs))
+            self._note_visit(run, run.name, _state_fingerprint(run))
 
     def _show_branch(self, run: Run) -> None:
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
@@ -750,6 +751,21 @@ def _context_of(run: Run) -> Context | None:
 def _last(run: Run) -> str | None:
     """What a model was asked last."""
     return run.tree.conversation.fingerprint(run.inputs[-1]) if run.inputs else None
+
+
+def _state_fingerprint(run: Run) -> str | None:
+    """Of the state that a node was given; a history of messages counts as its length and its last message."""
+    state = run.inputs
+    if isinstance(state, Mapping):
+        state = {
+            channel: (len(value), value[-1]) if isinstance(value, list) and value and _is_message(value[-1]) else value
+            for channel, value in state.items()
+        }
+    return run.tree.conversation.fingerprint(state)
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, BaseMessage)
 
 
 def _answer_fingerprint(run: Run, response: LLMResult, usage: TokenUsage | None) -> str | None:
