@@ -20,5 +20,7 @@ def test_the_quickstart_reports_what_it_counted_itself(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "3 tasks, 3 traces" in done.stdout
-    assert done.stdout.count("agree") == 4
+    assert done.stdout.count("agree") == 6
+    assert "Later attempts, tools: 1 tool_retry." in done.stdout
+    assert "\nRepeats\n  " in done.stdout
     assert (tmp_path / "report.html").stat().st_size > 0

@@ -61,6 +61,36 @@ class SpanRecord:
     """Tokens in disjoint classes; `None` when the span carries no usage at all."""
     time_to_first_chunk_s: float | None = None
     """`gen_ai.response.time_to_first_chunk`, seconds."""
+    node_name: str | None = None
+    """`tokenomics.node.name`."""
+    operation_id: str | None = None
+    """`tokenomics.operation.id`, the same on all attempts of one operation; `None`: nothing is said of attempts."""
+    attempt_kind: str | None = None
+    """`tokenomics.attempt.kind`: what tried again; `None` for a first attempt."""
+    superseded_by: str | None = None
+    """`tokenomics.attempt.superseded_by`: span id of the attempt that replaced this one."""
+    loop_kind: str | None = None
+    """`tokenomics.loop.kind`; `None` for what repeats nothing, or was not watched."""
+    run_state: str | None = None
+    """`tokenomics.run.state`; `None` for what completed or failed."""
+    answered_by: str | None = None
+    """`tokenomics.answered_by`: what answered in the place of a model or tool, which did not run."""
+    is_resumed: bool = False
+    """Whether it goes on from a checkpoint: it has the event `tokenomics.resume`."""
+    is_replay: bool = False
+    """`tokenomics.replay`: it had run before the interrupt."""
+    is_cache_hit: bool = False
+    """`tokenomics.cache.hit`: the framework's own cache answered, and no model ran."""
+    is_usage_estimated: bool = False
+    """`tokenomics.usage.estimated`: the count of output tokens is an estimate."""
+    plan_revision: int | None = None
+    """`tokenomics.plan.revision`: 0 where a plan was made, more where it was revised; `None` for other work."""
+    plan_steps_added: int | None = None
+    """`tokenomics.plan.steps.added`."""
+    plan_steps_removed: int | None = None
+    """`tokenomics.plan.steps.removed`."""
+    plan_steps_completed: int | None = None
+    """`tokenomics.plan.steps.completed`."""
 
     @property
     def is_billed(self) -> bool:

@@ -175,6 +175,8 @@ class PriceBook:
 
         Each source is asked for the response's model, then for the request's.
         """
+        if span.is_cache_hit:
+            return Quote(usd=Decimal(0))  # no model ran: neither a price for the call nor one by the hour applies
         price = self._own_price(span)
         if price is not None:
             return price.quote(span)

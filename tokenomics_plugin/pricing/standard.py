@@ -47,6 +47,8 @@ class StandardPrices:
 
     def tokens(self, span: SpanRecord) -> Decimal | None:
         """Standard tokens of a model call; `None` when its usage is not known."""
+        if span.is_cache_hit:
+            return Decimal(0)
         counts = billed_tokens(span)
         if counts is None:
             return None

@@ -3,6 +3,8 @@
 `summarize` computes one `Summary`; the views show it and compute nothing, so they cannot disagree.
 """
 
+from tokenomics_plugin.report.attempts import AttemptKind, Attempts, Subject
+from tokenomics_plugin.report.conduct import Answers, Conduct, Ending, Plans, Repeats, ToolErrors
 from tokenomics_plugin.report.figure import Figure
 from tokenomics_plugin.report.json_view import SCHEMA_VERSION, schema
 from tokenomics_plugin.report.reporter import FORMATS, Reporter, ReportError, render, write_report
@@ -23,18 +25,27 @@ __all__ = [
     "FORMATS",
     "SCHEMA_VERSION",
     "AmountsByCurrency",
+    "Answers",
+    "AttemptKind",
+    "Attempts",
+    "Conduct",
     "Coverage",
+    "Ending",
     "Figure",
     "GroupSummary",
+    "Plans",
     "PriceSources",
+    "Repeats",
     "ReportError",
     "Reporter",
     "Spend",
     "StatusSummary",
+    "Subject",
     "Summary",
     "TaskStatus",
     "TaskSummary",
     "Tokens",
+    "ToolErrors",
     "UnpricedCalls",
     "render",
     "schema",

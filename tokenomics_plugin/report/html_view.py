@@ -19,16 +19,18 @@ from typing import Any, Final
 from plotly.offline import get_plotlyjs
 
 from tokenomics_plugin.pricing import TOKEN_CLASSES
+from tokenomics_plugin.report.conduct_words import ConductTable, conduct_sentence, conduct_tables
 from tokenomics_plugin.report.headline import COST_PER_SUCCESS, SUCCESS_RATE, FigureWords, headline, notes
 from tokenomics_plugin.report.html_figures import figure_data
 from tokenomics_plugin.report.sentences import (
-    REASONS,
     amounts_line,
     coverage_lines,
+    failed_calls_line,
     harm_line,
     opening_line,
     period_line,
     sources_line,
+    unpriced_reason,
 )
 from tokenomics_plugin.report.summary import GroupSummary, Summary
 from tokenomics_plugin.report.task import TaskStatus, TaskSummary
@@ -48,6 +50,7 @@ from tokenomics_plugin.report.wording import (
 __all__ = ["render_html"]
 
 _MAX_ROWS: Final = 25
+_NARROW_COLUMNS: Final = 5
 _WORDY: Final = frozenset({"Made of", "Why"})
 """Columns of sentences: to the left, and wrapped."""
 _GROUP_HEADER: Final = ("", "Spans", "Errors", "Calls", "Tokens", "Cost", "Tasks", "Success rate", "Cost per success")
@@ -68,6 +71,7 @@ def render_html(summary: Summary) -> str:
         status_legend=_status_legend(summary),
         token_legend=_token_legend(summary),
         outcome_notes=_outcome_notes(summary),
+        conduct=_conduct(summary),
         coverage=_coverage(summary),
         unpriced=_unpriced(summary),
         tables=_tables(words, summary),
@@ -169,14 +173,30 @@ def _coverage(summary: Summary) -> str:
         [_text(what), f"{count(known)} of {count(everything)}", percent(known / everything) if everything else ""]
         for what, known, everything in coverage_lines(summary)
     ]
-    return _table("", ("", "Known", "Share"), rows, box="table narrow")
+    return _table("", ("", "Known", "Share"), rows, box="table narrow") + _paragraph(failed_calls_line(summary))
+
+
+def _paragraph(text: str) -> str:
+    return f'<p class="muted">{_text(text)}</p>' if text else ""
+
+
+def _conduct(summary: Summary) -> str:
+    tables = map(_conduct_table, conduct_tables(summary.conduct))
+    return "\n".join((*tables, _paragraph(conduct_sentence(summary.conduct))))
+
+
+def _conduct_table(table: ConductTable) -> str:
+    rows = [[_name(name), *map(_text, cells)] for name, *cells in table.rows[:_MAX_ROWS]]
+    header = [name.capitalize() for name in table.header]
+    box = "table narrow" if len(header) <= _NARROW_COLUMNS else "table"
+    return _table(table.title, header, rows, hidden=len(table.rows) - len(rows), notes=table.notes, box=box)
 
 
 def _unpriced(summary: Summary) -> str:
     if not summary.unpriced:
         return ""
     rows = [
-        [_name(group_name(row, nameless=NAMELESS_MODEL)), count(row.calls), _text(REASONS[row.reason])]
+        [_name(group_name(row, nameless=NAMELESS_MODEL)), count(row.calls), _text(unpriced_reason(row))]
         for row in summary.unpriced[:_MAX_ROWS]
     ]
     return _table("Calls without a cost", ("", "Calls", "Why"), rows, hidden=len(summary.unpriced) - len(rows))
@@ -258,14 +278,21 @@ def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
 
 
 def _table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, hidden: int = 0, box: str = "table"
+    caption: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    hidden: int = 0,
+    notes: Iterable[str] = (),
+    box: str = "table",
 ) -> str:
-    """A table of cells that are HTML already; the first of each row is its name."""
+    """A table of cells that are HTML already, the first of each row its name, with sentences of plain text below."""
     title = f"<caption>{caption}</caption>" if caption else ""
     kinds = [' class="words"' if name in _WORDY else "" for name in header]
     head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, header, strict=True))
     body = "\n".join(_row(row, kinds) for row in rows)
-    more = f'<p class="more">and {count(hidden)} more</p>' if hidden else ""
+    below = [*([f"and {count(hidden)} more"] if hidden else []), *notes]
+    more = "".join(f'<p class="more">{_text(line)}</p>' for line in below)
     return (
         f'<div class="{box}"><table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>{more}</div>'
     )

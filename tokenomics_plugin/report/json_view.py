@@ -17,7 +17,7 @@ from tokenomics_plugin.report.summary import Summary
 
 __all__ = ["SCHEMA_VERSION", "render_json", "schema"]
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 """Raised in the second place when a key is added, in the first when one changes or goes."""
 
 

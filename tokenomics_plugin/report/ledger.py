@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tokenomics_plugin import semconv
 from tokenomics_plugin.pricing import PriceBook, StandardPrices, Unpriced
 from tokenomics_plugin.report.attribution import Owner, attribute
+from tokenomics_plugin.report.conduct import ConductLedger
 from tokenomics_plugin.report.spend import Call, Tally
 from tokenomics_plugin.span import SpanRecord
 
@@ -49,9 +50,10 @@ class Party(NamedTuple):
 class TaskLedger:
     """What is kept of one task while spans are read."""
 
-    __slots__ = ("group", "parties", "tally", "traces")
+    __slots__ = ("failed_without_usage", "group", "parties", "tally", "traces")
 
     def __init__(self) -> None:
+        self.failed_without_usage = 0
         self.tally = Tally()
         self.traces = 0
         self.group: str | None = None
@@ -75,6 +77,8 @@ class Ledger:
         self.tasks: dict[str, TaskLedger] = {}
         self.parties: dict[Party, Tally] = {}
         self.unpriced: Counter[tuple[Unpriced, ModelName]] = Counter()
+        self.failed_unpriced: Counter[tuple[Unpriced, ModelName]] = Counter()
+        self.conduct = ConductLedger()
         self._prices = prices
         self._standard = StandardPrices()
         self._judged_tasks = judged_tasks
@@ -82,19 +86,22 @@ class Ledger:
     def add_trace(self, spans: Sequence[SpanRecord]) -> None:
         """Add all spans of one trace."""
         self.traces += 1
+        # The carrier of an outcome is none of the work.
+        work = [span for span in spans if span.operation != semconv.OPERATION_RECORD_OUTCOME]
+        calls = {span.span_id: Call.of(span, self._prices, self._standard) for span in work if span.is_billed}
+        self.conduct.add_trace(work, calls)
         tasks_here: set[str] = set()
         for span, owner in attribute(spans, judged_task=self._judged_tasks.get(spans[0].trace_id)):
             if span.operation == semconv.OPERATION_RECORD_OUTCOME:
-                continue  # it carries the outcome: it is none of the work
+                continue
             task_id = owner.task_id or _implicit_task(span)
-            self._add(span, owner, task_id)
+            self._add(span, owner, task_id, calls.get(span.span_id))
             if task_id is not None:
                 tasks_here.add(task_id)
         for task_id in tasks_here:
             self.tasks[task_id].traces += 1
 
-    def _add(self, span: SpanRecord, owner: Owner, task_id: str | None) -> None:
-        call = Call.of(span, self._prices, self._standard) if span.is_billed else None
+    def _add(self, span: SpanRecord, owner: Owner, task_id: str | None, call: Call | None) -> None:
         task = None if task_id is None else self._task(task_id, span)
         for tally in self._tallies(span, owner, task):
             tally.add_span(span)
@@ -102,6 +109,8 @@ class Ledger:
                 tally.add_call(call)
         if call is not None:
             self._add_call(span, owner, call)
+            if task is not None:
+                task.failed_without_usage += _failed_without_usage(span, call)
         self._extend_period(span)
 
     def _tallies(self, span: SpanRecord, owner: Owner, task: TaskLedger | None) -> Iterator[Tally]:
@@ -117,7 +126,9 @@ class Ledger:
         if owner.tool is not None:  # made inside the tool, whose own span is counted elsewhere
             self._party(Party(PartyKind.TOOL, owner.tool)).add_call(call)
         if call.quote.unpriced is not None:
-            self.unpriced[call.quote.unpriced, ModelName(span.provider, span.model)] += 1
+            reason = call.quote.unpriced, ModelName(span.provider, span.model)
+            self.unpriced[reason] += 1
+            self.failed_unpriced[reason] += span.status == "Error"
 
     def _task(self, task_id: str, span: SpanRecord) -> TaskLedger:
         task = self.tasks.get(task_id)
@@ -138,6 +149,10 @@ class Ledger:
         start, end = span.start_unix_nano, span.start_unix_nano + (span.duration_nano or 0)
         self.start_unix_nano = start if self.start_unix_nano is None else min(self.start_unix_nano, start)
         self.end_unix_nano = end if self.end_unix_nano is None else max(self.end_unix_nano, end)
+
+
+def _failed_without_usage(span: SpanRecord, call: Call) -> bool:
+    return call.quote.unpriced is Unpriced.USAGE_UNKNOWN and span.status == "Error"
 
 
 def _implicit_task(span: SpanRecord) -> str | None:

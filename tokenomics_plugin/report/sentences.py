@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import Final
 
 from tokenomics_plugin.pricing import Unpriced
-from tokenomics_plugin.report.summary import AmountsByCurrency, Summary
-from tokenomics_plugin.report.wording import counted, instant, percent, spend_cost, spend_tokens
+from tokenomics_plugin.report.summary import AmountsByCurrency, Summary, UnpricedCalls
+from tokenomics_plugin.report.wording import count, counted, instant, percent, spend_cost, spend_tokens
 
-__all__ = ["REASONS", "amounts_line", "coverage_lines", "harm_line", "opening_line", "period_line", "sources_line"]
+__all__ = [
+    "amounts_line",
+    "coverage_lines",
+    "failed_calls_line",
+    "harm_line",
+    "opening_line",
+    "period_line",
+    "sources_line",
+    "unpriced_reason",
+]
 
-REASONS: Final = {
+_REASONS: Final = {
     Unpriced.USAGE_UNKNOWN: "the span does not say how many tokens it used",
     Unpriced.USAGE_INCONSISTENT: "the span's token counts contradict each other",
     Unpriced.MODEL_UNKNOWN: "no price is known for this model",
     Unpriced.DURATION_UNKNOWN: "the price is by the hour, and the span does not say how long it took",
     Unpriced.CLASS_UNPRICED: "the price lacks a class of tokens that was used",
 }
-"""Why calls have no cost."""
 
 
 def period_line(summary: Summary) -> str:
@@ -49,6 +57,22 @@ def coverage_lines(summary: Summary) -> list[tuple[str, int, int]]:
         ("model calls with a known cost", total.priced_calls, total.calls),
         ("model calls with token counts", total.calls_with_usage, total.calls),
     ]
+
+
+def failed_calls_line(summary: Summary) -> str:
+    """How many tasks failed model calls leave without a cost; empty when none."""
+    tasks = summary.coverage.tasks_without_cost_for_failed_calls
+    if not tasks:
+        return ""
+    return (
+        f"Tasks without a known cost only because failed model calls reported no usage: {count(tasks)}. A refused "
+        "call is not billed, one that broke off may be; the report does not guess which it was."
+    )
+
+
+def unpriced_reason(row: UnpricedCalls) -> str:
+    """Why some calls have no cost."""
+    return _REASONS[row.reason] + (f"; {count(row.failed)} of them failed" if row.failed else "")
 
 
 def amounts_line(amounts: AmountsByCurrency) -> str:

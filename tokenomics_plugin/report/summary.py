@@ -21,6 +21,7 @@ from tokenomics_plugin.pricing import (
     Unpriced,
     list_price_source,
 )
+from tokenomics_plugin.report.conduct import Conduct
 from tokenomics_plugin.report.figure import (
     Figure,
     cost_per_success,
@@ -106,6 +107,8 @@ class UnpricedCalls:
     """Model of the calls."""
     calls: int
     """How many."""
+    failed: int
+    """Those of them that failed: nobody says whether they were billed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,8 @@ class Coverage:
     """Tasks with a final outcome."""
     tasks_with_cost: int
     """Tasks whose cost is known."""
+    tasks_without_cost_for_failed_calls: int
+    """Tasks whose cost is unknown only because model calls failed and reported no usage, such as refused ones."""
     successes: int
     """Tasks that succeeded."""
     successes_with_value: int
@@ -178,6 +183,8 @@ class Summary:
     """Tasks, the dearest first."""
     unpriced: tuple[UnpricedCalls, ...]
     """Calls without a cost, the most frequent first."""
+    conduct: Conduct
+    """What agents did beyond plain calls: attempts, repeats, tool errors, plans, endings."""
     prices: PriceSources
     """Where money comes from."""
 
@@ -200,7 +207,7 @@ def summarize(reader: TraceReader, prices: PriceBook) -> Summary:
         start_unix_nano=ledger.start_unix_nano,
         end_unix_nano=ledger.end_unix_nano,
         total=ledger.total.spend(),
-        coverage=_coverage(tasks),
+        coverage=_coverage(ledger, tasks),
         net_value_per_task=net_value_per_task(tasks),
         cost_per_success=cost_per_success(tasks),
         success_rate=success_rate(tasks),
@@ -214,6 +221,7 @@ def summarize(reader: TraceReader, prices: PriceBook) -> Summary:
         tools=tools,
         tasks=tasks,
         unpriced=_unpriced(ledger),
+        conduct=ledger.conduct.conduct(),
         prices=PriceSources(
             list_prices=list_price_source(),
             standard_date=STANDARD_DATE.date().isoformat(),
@@ -281,7 +289,7 @@ def _dearest_first(group: GroupSummary) -> tuple[Decimal, int, str, str]:
     return -group.spend.priced_cost_usd, -group.spend.spans, group.name or "", group.provider or ""
 
 
-def _coverage(tasks: Iterable[TaskSummary]) -> Coverage:
+def _coverage(ledger: Ledger, tasks: Iterable[TaskSummary]) -> Coverage:
     counted = list(tasks)
     successes = [task for task in counted if task.is_success]
     return Coverage(
@@ -289,9 +297,16 @@ def _coverage(tasks: Iterable[TaskSummary]) -> Coverage:
         attempted=sum(task.traces > 0 for task in counted),
         judged=sum(task.status.is_final for task in counted),
         tasks_with_cost=sum(task.spend.cost_usd is not None for task in counted),
+        tasks_without_cost_for_failed_calls=sum(_only_failed_calls_unpriced(ledger, task) for task in counted),
         successes=len(successes),
         successes_with_value=sum(task.value_usd is not None for task in successes),
     )
+
+
+def _only_failed_calls_unpriced(ledger: Ledger, task: TaskSummary) -> bool:
+    if task.spend.cost_usd is not None or task.task_id not in ledger.tasks:
+        return False
+    return task.spend.calls - task.spend.priced_calls == ledger.tasks[task.task_id].failed_without_usage
 
 
 def _harmful_rate_limit(tasks: Iterable[TaskSummary]) -> float | None:
@@ -332,6 +347,12 @@ def _statuses(ledger: Ledger, tasks: Iterable[TaskSummary]) -> tuple[StatusSumma
 def _unpriced(ledger: Ledger) -> tuple[UnpricedCalls, ...]:
     ordered = sorted(ledger.unpriced.items(), key=lambda item: (-item[1], item[0][0], str(item[0][1])))
     return tuple(
-        UnpricedCalls(reason=reason, provider=name.provider, name=name.model, calls=calls)
+        UnpricedCalls(
+            reason=reason,
+            provider=name.provider,
+            name=name.model,
+            calls=calls,
+            failed=ledger.failed_unpriced[reason, name],
+        )
         for (reason, name), calls in ordered
     )

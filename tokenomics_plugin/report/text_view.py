@@ -6,15 +6,17 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from tokenomics_plugin.report.conduct_words import conduct_sentence, conduct_tables
 from tokenomics_plugin.report.headline import COST_PER_SUCCESS, SUCCESS_RATE, headline, notes
 from tokenomics_plugin.report.sentences import (
-    REASONS,
     amounts_line,
     coverage_lines,
+    failed_calls_line,
     harm_line,
     opening_line,
     period_line,
     sources_line,
+    unpriced_reason,
 )
 from tokenomics_plugin.report.summary import GroupSummary, Summary
 from tokenomics_plugin.report.table import WIDTH, aligned
@@ -49,6 +51,7 @@ def render_text(summary: Summary) -> str:
         _groups("Models", summary.models, NAMELESS_MODEL),
         _groups("Tools", summary.tools, NAMELESS_TOOL),
         _dearest(summary.tasks),
+        *_conduct(summary),
         _unpriced(summary),
         _wrapped(sources_line(summary)),
     )
@@ -84,6 +87,7 @@ def _coverage(summary: Summary) -> Iterator[str]:
             for what, known, everything in coverage_lines(summary)
         ],
     )
+    yield from _wrapped(failed_calls_line(summary), indent="  ")
 
 
 def _statuses(summary: Summary) -> Iterator[str]:
@@ -144,6 +148,18 @@ def _task(task: TaskSummary) -> tuple[str, ...]:
     )
 
 
+def _conduct(summary: Summary) -> Iterator[list[str]]:
+    for table in conduct_tables(summary.conduct):
+        shown = table.rows[:_MAX_ROWS]
+        yield [
+            table.title,
+            *aligned(table.header, shown),
+            *_more(len(table.rows) - len(shown)),
+            *(line for note in table.notes for line in _wrapped(note, indent="  ")),
+        ]
+    yield list(_wrapped(conduct_sentence(summary.conduct)))
+
+
 def _unpriced(summary: Summary) -> Iterator[str]:
     if not summary.unpriced:
         return
@@ -151,7 +167,7 @@ def _unpriced(summary: Summary) -> Iterator[str]:
     shown = summary.unpriced[:_MAX_ROWS]
     for row in shown:
         model = group_name(row, nameless=NAMELESS_MODEL)
-        yield from _wrapped(f"{count(row.calls)} of {model}: {REASONS[row.reason]}", indent="  ")
+        yield from _wrapped(f"{count(row.calls)} of {model}: {unpriced_reason(row)}", indent="  ")
     yield from _more(len(summary.unpriced) - len(shown))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -62,16 +62,21 @@ class Trace:
 
     number: int
     spans: list[SpanRecord] = field(default_factory=list)
+    says_attempts: bool = False
+    """Whether its model calls and tools say which operation they are an attempt of."""
 
     @property
     def trace_id(self) -> str:
         return f"{self.number:032x}"
 
     def span(self, parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
+        span_id = f"{self.number * 1000 + len(self.spans) + 1:016x}"
+        is_work = fields.get("operation") in (semconv.OPERATION_CHAT, semconv.OPERATION_EXECUTE_TOOL)
         made = SpanRecord(
             **{
                 "trace_id": self.trace_id,
-                "span_id": f"{self.number * 1000 + len(self.spans) + 1:016x}",
+                "span_id": span_id,
+                "operation_id": span_id if self.says_attempts and is_work else None,
                 "parent_span_id": None if parent is None else parent.span_id,
                 "start_unix_nano": START + self.number * SECOND + len(self.spans),
                 "duration_nano": SECOND,
@@ -87,10 +92,27 @@ class Trace:
     def tool(self, tool_name: str = "search", parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
         return self.span(parent, operation=semconv.OPERATION_EXECUTE_TOOL, tool_name=tool_name, **fields)
 
+    def node(self, node_name: str = "step", parent: SpanRecord | None = None, **fields: Any) -> SpanRecord:
+        return self.span(parent, operation=semconv.OPERATION_RUN_NODE, node_name=node_name, **fields)
+
+    def retry(self, before: SpanRecord, kind: str, **fields: Any) -> SpanRecord:
+        """Another attempt at what a span tried, which says that this one replaced it."""
+        operation_id = before.operation_id or before.span_id
+        again = self.span(
+            **{name: getattr(before, name) for name in ("operation", "agent_name", "tool_name", "node_name")},
+            **{name: getattr(before, name) for name in ("provider", "parent_span_id")},
+            **{"request_model": before.request_model, "usage": before.usage, **fields},
+            operation_id=operation_id,
+            attempt_kind=kind,
+        )
+        place = next(place for place, span in enumerate(self.spans) if span.span_id == before.span_id)
+        self.spans[place] = replace(self.spans[place], operation_id=operation_id, superseded_by=again.span_id)
+        return again
+
     def chat(
         self, parent: SpanRecord | None = None, *, tokens: tuple[int, int] | None = (1000, 100), **fields: Any
     ) -> SpanRecord:
-        usage = None if tokens is None else TokenUsage.from_inclusive(input_tokens=tokens[0], output_tokens=tokens[1])
+        usage = None if tokens is None else used(*tokens)
         return self.span(
             parent,
             **{
@@ -101,6 +123,10 @@ class Trace:
                 **fields,
             },
         )
+
+
+def used(input_tokens: int | None, output_tokens: int | None) -> TokenUsage:
+    return TokenUsage.from_inclusive(input_tokens=input_tokens, output_tokens=output_tokens)
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +200,8 @@ def hostile() -> ListReader:
     for number, name in enumerate(HOSTILE_NAMES, start=1):
         trace = Trace(number)
         agent = trace.agent(name, name=name, task_id=name, task_group=name, conversation_id=name)
-        tool = trace.tool(name, agent)
+        tool = trace.tool(name, agent, loop_kind=name, status="Error", error_type=name, operation_id=name)
+        trace.node(name, agent, run_state=name, attempt_kind=name, superseded_by=name, answered_by=name)
         trace.chat(tool, request_model=name, provider="acme", error_type=name, status="Error", tokens=(500, 500))
         trace.chat(agent, request_model=name, provider=name, tokens=None)
         traces.append(trace)
@@ -182,7 +209,95 @@ def hostile() -> ListReader:
     return ListReader(spans_=[span for trace in traces for span in trace.spans], outcomes_=outcomes)
 
 
-CASES = {case.__name__: case for case in (empty, one_trace, failures_and_pending, hostile)}
+def retries_and_endings() -> ListReader:
+    """An agent that tries again, repeats itself, waits for a person and is cut off; another that says nothing."""
+    traces = [_refused(), _retried(), _in_circles(), _interrupted(), _resumed(), _cut_off(), _untold()]
+    return ListReader(
+        spans_=[span for trace in traces for span in trace.spans],
+        outcomes_=[outcome("refused", "succeeded", value="1"), outcome("retried", "failed")],
+    )
+
+
+def _refused() -> Trace:
+    trace = Trace(1, says_attempts=True)
+    agent = trace.agent("clerk", task_id="refused")
+    refused = trace.chat(agent, tokens=None, status="Error", error_type="RateLimitError")
+    trace.retry(refused, "with_retry", usage=used(1000, 100))
+    return trace
+
+
+def _retried() -> Trace:
+    trace = Trace(2, says_attempts=True)
+    agent = trace.agent("clerk", task_id="retried")
+    trace.chat(agent)
+    failed = trace.tool("price", agent, status="Error", error_type="ConnectionError")
+    trace.retry(failed, "tool_retry")
+    trace.tool("refund", agent, status="Error", error_type="unknown_tool", operation_id=None)
+    trace.retry(trace.chat(agent, tokens=(1400, 30)), "structured_output_repair", usage=used(1500, 20))
+    node = trace.node("plan", agent, status="Error", error_type="TimeoutError")
+    broken = trace.chat(node, tokens=(200, 0), status="Error", error_type="ServerError")
+    trace.retry(broken, "fallback", usage=used(200, 10), request_model="acme-small")
+    trace.chat(trace.retry(node, "node_retry"), tokens=(250, 10))
+    return trace
+
+
+def _in_circles() -> Trace:
+    trace = Trace(3, says_attempts=True)
+    agent = trace.agent("clerk", task_id="in circles")
+    trace.span(agent, operation=semconv.OPERATION_PLAN, plan_revision=0, plan_steps_added=3)
+    for number in range(6):
+        trace.chat(agent, tokens=(300 + 50 * number, 20))
+        name = "search" if number % 2 else "price"
+        trace.tool(name, agent, loop_kind="alternation" if number > 2 else "revisit" if number == 2 else None)
+    trace.span(
+        agent,
+        operation=semconv.OPERATION_PLAN,
+        plan_revision=1,
+        plan_steps_added=1,
+        plan_steps_removed=2,
+        plan_steps_completed=1,
+    )
+    trace.node("reflect", agent, loop_kind="revisit")
+    return trace
+
+
+def _interrupted() -> Trace:
+    trace = Trace(4, says_attempts=True)
+    agent = trace.agent("clerk", task_id="asks first", run_state="interrupted")
+    trace.chat(agent)
+    trace.tool("approve", agent, run_state="interrupted")
+    return trace
+
+
+def _resumed() -> Trace:
+    trace = Trace(5, says_attempts=True)
+    agent = trace.agent("clerk", task_id="asks first", is_resumed=True)
+    trace.tool("approve", agent, is_replay=True)
+    trace.chat(agent, tokens=(1200, 10), is_replay=True)
+    trace.chat(agent, tokens=(0, 0), is_cache_hit=True)
+    trace.span(agent, operation=semconv.OPERATION_SKIP_MODEL_CALL, answered_by="middleware")
+    trace.tool("price", agent, answered_by="middleware", operation_id=None)
+    return trace
+
+
+def _cut_off() -> Trace:
+    trace = Trace(6, says_attempts=True)
+    agent = trace.agent("clerk", task_id="cut off", run_state="abandoned")
+    trace.chat(agent, usage=used(None, 40), is_usage_estimated=True, run_state="abandoned")
+    helper = trace.agent("helper", agent, run_state="handed_off")
+    trace.tool("transfer", helper, run_state="handed_off")
+    return trace
+
+
+def _untold() -> Trace:
+    trace = Trace(7)
+    agent = trace.agent("other", task_id="untold")
+    trace.chat(agent)
+    trace.tool("price", agent)
+    return trace
+
+
+CASES = {case.__name__: case for case in (empty, one_trace, failures_and_pending, retries_and_endings, hostile)}
 
 
 @pytest.fixture(params=CASES, ids=list(CASES))

@@ -259,6 +259,10 @@ spans = st.builds(
     task_id=st.sampled_from([None, "1", "2"]),
     task_group=st.sampled_from([None, "a", "b"]),
     status=st.sampled_from(["Unset", "Ok", "Error"]),
+    operation_id=st.sampled_from([None, "a", "b"]),
+    superseded_by=st.sampled_from([None, "1"]),
+    loop_kind=st.sampled_from([None, "revisit"]),
+    run_state=st.sampled_from([None, "interrupted"]),
     usage=st.none()
     | st.builds(
         TokenUsage.from_inclusive,

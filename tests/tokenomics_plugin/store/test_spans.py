@@ -51,6 +51,21 @@ def sent_spans(draw: st.DrawFn) -> tuple[SpanRecord, tuple[int | None, ...]]:
         task_group=draw(optional),
         usage=None if counts == (None,) * 5 else usage(*counts),
         time_to_first_chunk_s=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+        node_name=draw(optional),
+        operation_id=draw(optional),
+        attempt_kind=draw(optional),
+        superseded_by=draw(optional),
+        loop_kind=draw(optional),
+        run_state=draw(optional),
+        answered_by=draw(optional),
+        is_resumed=draw(st.booleans()),
+        is_replay=draw(st.booleans()),
+        is_cache_hit=draw(st.booleans()),
+        is_usage_estimated=draw(st.booleans()),
+        plan_revision=draw(COUNTS),
+        plan_steps_added=draw(COUNTS),
+        plan_steps_removed=draw(COUNTS),
+        plan_steps_completed=draw(COUNTS),
     )
     return record, counts
 
@@ -90,6 +105,20 @@ def as_span(otlp: Any, record: SpanRecord, counts: tuple[int | None, ...]) -> Sp
         semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: counts[2],
         semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: counts[3],
         semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: counts[4],
+        semconv.NODE_NAME: record.node_name,
+        semconv.LOGICAL_OPERATION_ID: record.operation_id,
+        semconv.ATTEMPT_KIND: record.attempt_kind,
+        semconv.ATTEMPT_SUPERSEDED_BY: record.superseded_by,
+        semconv.LOOP_KIND: record.loop_kind,
+        semconv.RUN_STATE: record.run_state,
+        semconv.ANSWERED_BY: record.answered_by,
+        semconv.REPLAY: record.is_replay,
+        semconv.CACHE_HIT: record.is_cache_hit,
+        semconv.USAGE_ESTIMATED: record.is_usage_estimated,
+        semconv.PLAN_REVISION: record.plan_revision,
+        semconv.PLAN_STEPS_ADDED: record.plan_steps_added,
+        semconv.PLAN_STEPS_REMOVED: record.plan_steps_removed,
+        semconv.PLAN_STEPS_COMPLETED: record.plan_steps_completed,
     }
     return Span(
         trace_id=bytes.fromhex(record.trace_id),
@@ -100,6 +129,7 @@ def as_span(otlp: Any, record: SpanRecord, counts: tuple[int | None, ...]) -> Sp
         end_time_unix_nano=record.start_unix_nano + (record.duration_nano or 0),
         status=Status(code={"Unset": 0, "Ok": 1, "Error": 2}[record.status]),  # type: ignore[arg-type]
         attributes=otlp.attributes({name: value for name, value in attributes.items() if value is not None}),
+        events=[Span.Event(name=semconv.EVENT_RESUME)] if record.is_resumed else [],
     )
 
 
