@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, Final, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -25,6 +26,7 @@ __all__ = ["Conversation"]
 
 _MAX_BRANCHES: Final = 16
 _MAX_MESSAGES: Final = 4_096
+_RECENT: Final = 8
 
 _ROLES: Final = {
     "human": "user",
@@ -72,16 +74,22 @@ class Conversation:
             span_id: The call's span, 16 hex digits.
             messages: What it sends.
         """
-        states = list(map(_state, messages))
         with self._lock:
+            if self._branches and self._branches[-1].begins(messages):
+                return dict(self._go_on(self._branches[-1], span_id, messages).to_attributes())
+            states = list(map(_state, messages))
             branch, kept = self._closest(states)
-            added = list(map(self._hash, messages[kept:], states[kept:]))
-            blocks = branch.blocks[:kept] + list(map(self._block, added))
-            goes_on = 0 < kept == len(branch.blocks)
-            earlier = branch if goes_on else self._most_alike(blocks)
-            delta = ContextDelta.between(blocks, previous=earlier.span_id, before=earlier.blocks)
-            self._remember(branch if goes_on else branch.fork(kept), span_id, blocks, added)
-        return {**delta.to_attributes()}
+            if 0 < kept == len(branch.blocks):
+                delta = self._go_on(branch, span_id, messages)
+                branch.messages[:kept] = messages[:kept]
+            else:
+                added = list(map(self._hash, messages[kept:], states[kept:]))
+                blocks = branch.blocks[:kept] + list(map(self._block, added))
+                earlier = self._most_alike(blocks)
+                delta = ContextDelta.between(blocks, previous=earlier.span_id, before=earlier.blocks)
+                kept_states = branch.states[:kept] + [hashed.state for hashed in added]
+                self._remember(_Branch(span_id, blocks, kept_states, list(messages)))
+        return dict(delta.to_attributes())
 
     def produced(self, message: BaseMessage, span_id: str, tokens: int | None = None) -> str:
         """Remember which span produced a message, and return the message's fingerprint.
@@ -139,12 +147,23 @@ class Conversation:
                 break
         return most_alike
 
-    def _remember(self, branch: _Branch, span_id: str, blocks: list[ContextBlock], added: Sequence[_Hashed]) -> None:
+    def _go_on(self, branch: _Branch, span_id: str, messages: Sequence[BaseMessage]) -> ContextDelta:
+        """The difference of a call that carries all that the last one of a branch did, and more."""
+        kept, added = len(branch.blocks), messages[len(branch.blocks) :]
+        hashed = [self._hash(message, _state(message)) for message in added]
+        blocks = list(map(self._block, hashed))
+        delta = ContextDelta(previous=branch.span_id, kept=kept, entries=tuple(blocks))
         branch.span_id = span_id
-        branch.blocks = blocks
-        branch.states.extend(hashed.state for hashed in added)
-        others = [other for other in self._branches if other is not branch]
-        self._branches = [*others[1 - _MAX_BRANCHES :], branch]
+        branch.blocks += blocks
+        branch.states += [one.state for one in hashed]
+        branch.messages += added
+        self._remember(branch)
+        return delta
+
+    def _remember(self, branch: _Branch) -> None:
+        if not self._branches or self._branches[-1] is not branch:
+            others = [other for other in self._branches if other is not branch]
+            self._branches = [*others[1 - _MAX_BRANCHES :], branch]
 
     def _block(self, hashed: _Hashed) -> ContextBlock:
         if hashed.block is None:
@@ -228,10 +247,20 @@ class _Branch:
     """What it carried."""
     states: list[_State] = field(default_factory=list)
     """The messages behind the blocks, as they were then."""
+    messages: list[BaseMessage] = field(default_factory=list)
+    """The messages themselves."""
 
-    def fork(self, kept: int) -> _Branch:
-        """A branch that begins like this one."""
-        return _Branch(states=self.states[:kept])
+    def begins(self, messages: Sequence[BaseMessage]) -> bool:
+        """Whether messages begin with all of these: the same objects, and nothing was edited in place.
+
+        What was said long ago is asked for its content only; whoever edits tool calls edits the last ones.
+        """
+        count = len(self.messages)
+        if not 0 < count <= len(messages) or not all(map(is_, self.messages, messages)):
+            return False
+        if not all(map(_is_same_content, self.states, messages)):
+            return False
+        return self.states[-_RECENT:] == [_state(message) for message in messages[:count][-_RECENT:]]
 
 
 @dataclass(eq=False, slots=True)
@@ -257,6 +286,11 @@ class _Production:
     span_id: str
     tokens: int | None
     hash: str
+
+
+def _is_same_content(state: _State, message: BaseMessage) -> bool:
+    content = message.content
+    return state[1] is content or (type(content) is not str and bool(state[1] == content))
 
 
 class _Unlike:
