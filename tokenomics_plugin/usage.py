@@ -168,13 +168,16 @@ class TokenUsage:
         )
 
     def to_attributes(self) -> dict[str, int | str]:
-        """The `gen_ai.usage.*` attributes of an inference span; unknown counts are left out."""
+        """The `gen_ai.usage.*` attributes of an inference span; unknown counts are left out.
+
+        So are parts of 0: the conventions omit a class that did not occur, and `from_opentelemetry` reads it as 0.
+        """
         pairs: tuple[tuple[str, int | str | None], ...] = (
             (semconv.GEN_AI_USAGE_INPUT_TOKENS, self.input_tokens),
             (semconv.GEN_AI_USAGE_OUTPUT_TOKENS, self.output_tokens),
-            (semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, self.cache_read_tokens),
-            (semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, self.cache_write_tokens),
-            (semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, self.reasoning_tokens),
+            (semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, self.cache_read_tokens or None),
+            (semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, self.cache_write_tokens or None),
+            (semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, self.reasoning_tokens or None),
             (semconv.USAGE_INCONSISTENT, "; ".join(self.inconsistencies) or None),
         )
         return {name: value for name, value in pairs if value is not None}

@@ -132,6 +132,7 @@ class CallMetrics:
         meter = metrics.get_meter(
             "tokenomics_langchain", package_version() or "", meter_provider, schema_url=semconv.SCHEMA_URL
         )
+        self._unset_provider = meter_provider if _is_of_api(meter_provider) else None
         self._times: list[_CallTimes] = []
         self._usages: list[_TokenCounters | _TokenHistogram] = []
         if generation is not MetricsGeneration.PREVIOUS:
@@ -160,6 +161,10 @@ class CallMetrics:
             _CALLS,
             unit="{tool_call}",
         )
+
+    def is_idle(self) -> bool:
+        """Whether the program has set up no metrics so far, so that what is measured now is kept by nobody."""
+        return self._unset_provider is not None and metrics.get_meter_provider() is self._unset_provider
 
     def inference(
         self,
@@ -240,6 +245,11 @@ class CallMetrics:
             if len(self._series) < _MAX_SERIES:
                 self._series[key] = series
         return series
+
+
+def _is_of_api(provider: MeterProvider | None) -> bool:
+    """Whether a provider stands for one that is not set: the API's own records nothing."""
+    return type(provider).__module__.startswith("opentelemetry.metrics")
 
 
 _made: weakref.WeakKeyDictionary[MeterProvider, dict[MetricsGeneration, CallMetrics]] = weakref.WeakKeyDictionary()

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage
 from langgraph.types import Command
 
-__all__ = ["is_parent_command", "messages_of", "target_of"]
+__all__ = ["messages_of", "target_of"]
 
 _END: Final = "__end__"
 
 
-def messages_of(output: Any) -> Iterator[BaseMessage]:
+def messages_of(output: Any) -> list[BaseMessage]:
     """The messages that an output adds to the state, in their order."""
-    if isinstance(output, BaseMessage):
-        yield output
-    elif isinstance(output, Command):
-        yield from messages_of(output.update)
-    elif isinstance(output, Mapping):
-        yield from messages_of(output.get("messages"))
-    elif isinstance(output, list | tuple):
-        for item in output:
-            yield from messages_of(item)
+    messages: list[BaseMessage] = []
+    waiting = [output]  # no recursion: every end of a node and of a tool passes here
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, BaseMessage):
+            messages.append(part)
+        elif isinstance(part, Command):
+            waiting.append(part.update)
+        elif isinstance(part, dict):
+            waiting.append(part.get("messages"))
+        elif isinstance(part, list | tuple):
+            waiting.extend(reversed(part))
+    return messages
 
 
 def target_of(output: Any) -> str | None:
@@ -33,8 +36,3 @@ def target_of(output: Any) -> str | None:
     if not isinstance(output, Command) or output.graph is not None:
         return None
     return output.goto if isinstance(output.goto, str) and output.goto not in ("", _END) else None
-
-
-def is_parent_command(output: Any) -> bool:
-    """Whether an output hands control to the graph around."""
-    return isinstance(output, Command) and output.graph == Command.PARENT

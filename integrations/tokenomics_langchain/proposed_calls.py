@@ -107,7 +107,7 @@ def model_result(response: Any, duration_ns: int) -> CallResult:
 
 def tool_result(output: Any, duration_ns: int) -> CallResult:
     """The result of a tool call; one that answers with an error has failed."""
-    messages = list(messages_of(output))
+    messages = messages_of(output)
     if (refused := _refused(messages, duration_ns)) is not None:
         return refused
     if any(isinstance(message, ToolMessage) and message.status == "error" for message in messages):

@@ -598,8 +598,11 @@ class Recorder:
             )
             run.span.set_attributes(attributes)
             self._add_content(run, lambda: output_content(response))
-        self._measure_model(run, ending, moment, usage, attributes)
-        self._tell_of_model(run, ending, attributes, response)
+        # LangChain's own cache has called no model.
+        if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle():
+            self._measure_model(run, ending, moment, usage, attributes)
+        if ending.error is not None or run.describe_input is not None:
+            self._tell_of_model(run, ending, attributes, response)
 
     def _measure_model(
         self, run: Run, ending: Ending, moment: Moment, usage: TokenUsage | None, attributes: Attributes
@@ -642,13 +645,14 @@ class Recorder:
             if output is not None:
                 self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
                 self._note_visit(run, run.name, arguments, result)
-        self._metrics.tool(
-            name=run.name,
-            agent_name=run.agent_name,
-            duration_s=run.seconds(moment),
-            error_type=ending.error_type,
-            context=_context_of(run),
-        )
+        if not self._metrics.is_idle():
+            self._metrics.tool(
+                name=run.name,
+                agent_name=run.agent_name,
+                duration_s=run.seconds(moment),
+                error_type=ending.error_type,
+                context=_context_of(run),
+            )
 
     def _finish_graph(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
         facts = run.as_graph
@@ -693,7 +697,7 @@ class Recorder:
                 _describe_plan(run.span, run, revision)
         if ending is not COMPLETED:
             return
-        messages = list(messages_of(outputs))
+        messages = messages_of(outputs)
         if run.role is NodeRole.MODEL and any(isinstance(message, ToolMessage) for message in messages):
             await_repair(run)
         for call in answered_calls(run, messages):
@@ -778,7 +782,7 @@ def _answer_fingerprint(run: Run, response: LLMResult, usage: TokenUsage | None)
 
 def _result_fingerprint(run: Run, output: Any) -> str | None:
     """Of what a tool returned, which later calls carry as a block of their context when it is a message."""
-    messages = list(messages_of(output))
+    messages = messages_of(output)
     produced = [run.tree.conversation.produced(message, run.span_id) for message in messages]
     return produced[0] if len(produced) == 1 else run.tree.conversation.fingerprint(output)
 
