@@ -1,7 +1,8 @@
 """The callback handler: LangChain and LangGraph runs as OpenTelemetry spans.
 
 It only listens. It changes nothing in the traced program, and no failure of its own leaves it: every
-callback is guarded at one boundary. It runs inline, because under an async program LangChain would
+callback is a boundary, which logs what fails, once, and drops it. (A decorator would do the same for twice
+the cost of calling it.) It runs inline, because under an async program LangChain would
 otherwise move each event to a thread pool, at ten times the cost and in another context.
 
 This module is the edge to LangChain: it reads the clock and passes events on. What they become is decided
@@ -12,8 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, wraps
-from typing import Any, TypeVar, cast
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from langchain_core.documents import Document
@@ -40,20 +41,6 @@ from tokenomics_plugin.fingerprint import FingerprintKeys
 __all__ = ["TokenomicsCallbackHandler"]
 
 _LOGGER = logging.getLogger(__name__)
-_Callback = TypeVar("_Callback", bound=Callable[..., None])
-
-
-def _guarded(callback: _Callback) -> _Callback:
-    """The one boundary between tracing and the traced program: what fails here is logged, once, and dropped."""
-
-    @wraps(callback)
-    def guarded(self: TokenomicsCallbackHandler, *args: Any, **kwargs: Any) -> None:
-        try:
-            callback(self, *args, **kwargs)
-        except Exception as error:
-            self._report_failure(callback.__name__, error)
-
-    return cast(_Callback, guarded)
 
 
 class TokenomicsCallbackHandler(GraphCallbackHandler):
@@ -148,7 +135,6 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     # Chains
 
-    @_guarded
     def on_chain_start(
         self,
         serialized: dict[str, Any],
@@ -163,74 +149,90 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         **_: Any,
     ) -> None:
         """A chain, in LangChain's wide sense, starts."""
-        self._recorder.chain_started(
-            run_id,
-            parent_run_id,
-            name=name,
-            inputs=inputs,
-            tags=tags or (),
-            metadata=metadata or {},
-            moment=moment or Moment.now(),
-        )
+        try:
+            self._recorder.chain_started(
+                run_id,
+                parent_run_id,
+                name=name,
+                inputs=inputs,
+                tags=tags or (),
+                metadata=metadata or {},
+                moment=moment or Moment.now(),
+            )
+        except Exception as error:
+            self._report_failure("on_chain_start", error)
 
-    @_guarded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A chain has ended."""
-        self._recorder.chain_ended(run_id, outputs, moment or Moment.now())
+        try:
+            self._recorder.chain_ended(run_id, outputs, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_chain_end", error)
 
-    @_guarded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A chain has raised."""
-        self._recorder.failed(run_id, error, moment or Moment.now())
+        try:
+            self._recorder.failed(run_id, error, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_chain_error", error)
 
     # Models
 
-    @_guarded
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A call of a chat model starts."""
-        self._start_model(
-            semconv.OPERATION_CHAT,
-            serialized,
-            messages[0],
-            run_id,
-            content=lambda: input_content(messages[0]),
-            **kwargs,
-        )
+        try:
+            self._start_model(
+                semconv.OPERATION_CHAT,
+                serialized,
+                messages[0],
+                run_id,
+                content=lambda: input_content(messages[0]),
+                **kwargs,
+            )
+        except Exception as error:
+            self._report_failure("on_chat_model_start", error)
 
-    @_guarded
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
         """A call of a text completion model starts."""
-        self._start_model(
-            semconv.OPERATION_TEXT_COMPLETION,
-            serialized,
-            prompts,
-            run_id,
-            content=lambda: prompt_content(prompts),
-            **kwargs,
-        )
+        try:
+            self._start_model(
+                semconv.OPERATION_TEXT_COMPLETION,
+                serialized,
+                prompts,
+                run_id,
+                content=lambda: prompt_content(prompts),
+                **kwargs,
+            )
+        except Exception as error:
+            self._report_failure("on_llm_start", error)
 
-    @_guarded
     def on_llm_new_token(
         self, token: Any, *, run_id: UUID, chunk: Any = None, moment: Moment | None = None, **_: Any
     ) -> None:
         """A chunk of a stream has arrived."""
-        usage = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-        text = token if isinstance(token, str) else ""
-        self._recorder.chunk_arrived(run_id, chunk or object(), text, usage, moment or Moment.now())
+        try:
+            usage = getattr(getattr(chunk, "message", None), "usage_metadata", None)
+            text = token if isinstance(token, str) else ""
+            self._recorder.chunk_arrived(run_id, chunk or object(), text, usage, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_llm_new_token", error)
 
-    @_guarded
     def on_stream_event(self, event: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """An event of a `version="v3"` stream has arrived."""
-        self._recorder.chunk_arrived(run_id, event, "", None, moment or Moment.now())
+        try:
+            self._recorder.chunk_arrived(run_id, event, "", None, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_stream_event", error)
 
-    @_guarded
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A call of a model has ended."""
-        self._recorder.model_ended(run_id, response, moment or Moment.now())
+        try:
+            self._recorder.model_ended(run_id, response, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_llm_end", error)
 
-    @_guarded
     def on_llm_error(
         self,
         error: BaseException,
@@ -241,11 +243,13 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         **_: Any,
     ) -> None:
         """A call of a model has raised, or its stream was closed."""
-        self._recorder.model_failed(run_id, error, response, moment or Moment.now())
+        try:
+            self._recorder.model_failed(run_id, error, response, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_llm_error", error)
 
     # Tools and retrievers
 
-    @_guarded
     def on_tool_start(
         self,
         serialized: dict[str, Any],
@@ -262,30 +266,36 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         **_: Any,
     ) -> None:
         """A tool starts."""
-        about = serialized or {}
-        self._recorder.tool_started(
-            run_id,
-            parent_run_id,
-            name=about.get("name", name),
-            description=about.get("description"),
-            call_id=tool_call_id,
-            arguments=input_str if inputs is None else inputs,
-            tags=tags or (),
-            metadata=metadata or {},
-            moment=moment or Moment.now(),
-        )
+        try:
+            about = serialized or {}
+            self._recorder.tool_started(
+                run_id,
+                parent_run_id,
+                name=about.get("name", name),
+                description=about.get("description"),
+                call_id=tool_call_id,
+                arguments=input_str if inputs is None else inputs,
+                tags=tags or (),
+                metadata=metadata or {},
+                moment=moment or Moment.now(),
+            )
+        except Exception as error:
+            self._report_failure("on_tool_start", error)
 
-    @_guarded
     def on_tool_end(self, output: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A tool has ended."""
-        self._recorder.tool_ended(run_id, output, moment or Moment.now())
+        try:
+            self._recorder.tool_ended(run_id, output, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_tool_end", error)
 
-    @_guarded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A tool has raised."""
-        self._recorder.failed(run_id, error, moment or Moment.now())
+        try:
+            self._recorder.failed(run_id, error, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_tool_error", error)
 
-    @_guarded
     def on_retriever_start(
         self,
         serialized: dict[str, Any],
@@ -300,39 +310,50 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         **_: Any,
     ) -> None:
         """A retrieval starts."""
-        self._recorder.retrieval_started(
-            run_id,
-            parent_run_id,
-            name=name,
-            tags=tags or (),
-            metadata=metadata or {},
-            content=lambda: {semconv.GEN_AI_RETRIEVAL_QUERY_TEXT: query},
-            moment=moment or Moment.now(),
-        )
+        try:
+            self._recorder.retrieval_started(
+                run_id,
+                parent_run_id,
+                name=name,
+                tags=tags or (),
+                metadata=metadata or {},
+                content=lambda: {semconv.GEN_AI_RETRIEVAL_QUERY_TEXT: query},
+                moment=moment or Moment.now(),
+            )
+        except Exception as error:
+            self._report_failure("on_retriever_start", error)
 
-    @_guarded
     def on_retriever_end(
         self, documents: Sequence[Document], *, run_id: UUID, moment: Moment | None = None, **_: Any
     ) -> None:
         """A retrieval has ended."""
-        self._recorder.retrieval_ended(run_id, documents, moment or Moment.now())
+        try:
+            self._recorder.retrieval_ended(run_id, documents, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_retriever_end", error)
 
-    @_guarded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A retrieval has raised."""
-        self._recorder.failed(run_id, error, moment or Moment.now())
+        try:
+            self._recorder.failed(run_id, error, moment or Moment.now())
+        except Exception as error:
+            self._report_failure("on_retriever_error", error)
 
     # Graphs
 
-    @_guarded
     def on_interrupt(self, event: GraphInterruptEvent, **_: Any) -> None:
         """A graph stops, to be resumed."""
-        self._recorder.interrupted(event.run_id, event.checkpoint_id, len(event.interrupts))
+        try:
+            self._recorder.interrupted(event.run_id, event.checkpoint_id, len(event.interrupts))
+        except Exception as error:
+            self._report_failure("on_interrupt", error)
 
-    @_guarded
     def on_resume(self, event: GraphResumeEvent, **_: Any) -> None:
         """A graph goes on where it had stopped."""
-        self._recorder.resumed(event.run_id, event.checkpoint_id)
+        try:
+            self._recorder.resumed(event.run_id, event.checkpoint_id)
+        except Exception as error:
+            self._report_failure("on_resume", error)
 
     def _start_model(
         self,

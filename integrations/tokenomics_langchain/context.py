@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, Final, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -27,6 +27,7 @@ __all__ = ["Conversation"]
 _MAX_BRANCHES: Final = 16
 _MAX_MESSAGES: Final = 4_096
 _RECENT: Final = 8
+_CONTENT: Final = attrgetter("content")
 
 _ROLES: Final = {
     "human": "user",
@@ -258,7 +259,7 @@ class _Branch:
         count = len(self.messages)
         if not 0 < count <= len(messages) or not all(map(is_, self.messages, messages)):
             return False
-        if not all(map(_is_same_content, self.states, messages)):
+        if [state[1] for state in self.states] != list(map(_CONTENT, messages[:count])):
             return False
         return self.states[-_RECENT:] == [_state(message) for message in messages[:count][-_RECENT:]]
 
@@ -286,11 +287,6 @@ class _Production:
     span_id: str
     tokens: int | None
     hash: str
-
-
-def _is_same_content(state: _State, message: BaseMessage) -> bool:
-    content = message.content
-    return state[1] is content or (type(content) is not str and bool(state[1] == content))
 
 
 class _Unlike:

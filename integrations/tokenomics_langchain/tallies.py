@@ -16,24 +16,24 @@ __all__ = ["add_usage", "count_model_call", "count_tool_call", "usage_attributes
 
 def count_model_call(run: Run) -> None:
     """Count a model call for the node and the agent that make it."""
+    around = run.parent
     with run.tree.lock:
-        for around in run.lineage():
+        while around is not None:
             if around.as_node is not None:
                 around.as_node.inference_calls += 1
             if around.as_graph is not None:
                 around.as_graph.inference_calls += 1
-                if around.kind is RunKind.AGENT:
-                    return
+            around = None if around.kind is RunKind.AGENT else around.parent
 
 
 def count_tool_call(run: Run) -> None:
     """Count a tool call for the agent that makes it."""
+    around = run.parent
     with run.tree.lock:
-        for around in run.lineage():
+        while around is not None:
             if around.as_graph is not None:
                 around.as_graph.tool_calls += 1
-                if around.kind is RunKind.AGENT:
-                    return
+            around = None if around.kind is RunKind.AGENT else around.parent
 
 
 def add_usage(run: Run, usage: TokenUsage | None) -> None:
