@@ -7,6 +7,7 @@ node returned, so that is where they are found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from tokenomics_langchain.attributes import Attributes, known, tool_attributes
 from tokenomics_langchain.endings import COMPLETED, Ending, RunState
 from tokenomics_langchain.outputs import messages_of
-from tokenomics_langchain.runs import NodeFacts, NodeRole, Run
+from tokenomics_langchain.runs import NodeFacts, NodeRole, Run, RunKind
 from tokenomics_plugin import semconv
 
 __all__ = ["TOOL_ERROR", "AnsweredCall", "answered_calls"]
@@ -24,6 +25,8 @@ __all__ = ["TOOL_ERROR", "AnsweredCall", "answered_calls"]
 TOOL_ERROR: Final = "tool_error"
 """`error.type` of a tool that answered with an error message."""
 _UNKNOWN_TOOL: Final = "unknown_tool"
+# What providers accept as the name of a tool.
+_NAME: Final = re.compile(r"[\w.-]{1,64}")
 _REFUSAL: Final = (semconv.POLICY_REFUSED, semconv.POLICY_RULE)
 
 
@@ -41,20 +44,29 @@ class AnsweredCall:
     """How it ended."""
 
 
-def answered_calls(node: Run, messages: Sequence[BaseMessage]) -> Iterator[AnsweredCall]:
-    """The calls that a node answered without a run of a model or a tool."""
+def answered_calls(node: Run, messages: Sequence[BaseMessage], *, shows_content: bool) -> Iterator[AnsweredCall]:
+    """The calls that a node answered without a run of a model or a tool.
+
+    Args:
+        node: The node.
+        messages: What it returned.
+        shows_content: Whether a name that the model made up may be shown, whatever it says.
+    """
     facts = node.as_node or NodeFacts()
     if node.role is NodeRole.MODEL:
         answer = next((message for message in messages if isinstance(message, AIMessage)), None)
         if facts.inference_calls == 0 and answer is not None:
             yield _skipped_model_call(answer)
         return
+    # A node of the application's own may call its tools as it likes, and repeat what was said before: there, only
+    # a failure that is new says that no tool ran.
+    is_agents = node.role is NodeRole.TOOLS
+    known = facts.tool_call_ids if is_agents else node.tree.answered_ids | _ids(messages_of(node.inputs))
     for message in messages:
-        if not isinstance(message, ToolMessage) or message.tool_call_id in facts.tool_call_ids:
-            continue
-        # A node of the application's own may call its tools as it likes; only a failure says that none ran.
-        if message.status == "error" or node.role is NodeRole.TOOLS:
-            yield _answered_tool_call(node, message)
+        if isinstance(message, ToolMessage) and message.tool_call_id not in known:
+            node.tree.answered_ids.add(message.tool_call_id)
+            if is_agents or message.status == "error":
+                yield _answered_tool_call(node, message, shows_content=shows_content)
 
 
 def _skipped_model_call(answer: AIMessage) -> AnsweredCall:
@@ -63,15 +75,21 @@ def _skipped_model_call(answer: AIMessage) -> AnsweredCall:
     return AnsweredCall(operation=operation, name=None, attributes=attributes, ending=COMPLETED)
 
 
-def _answered_tool_call(node: Run, message: ToolMessage) -> AnsweredCall:
+def _answered_tool_call(node: Run, message: ToolMessage, *, shows_content: bool) -> AnsweredCall:
     name = message.name or _called_name(node, message.tool_call_id)
+    is_known = message.status != "error" or _is_of_middleware(node) or name in _bound_tools(node)
+    if not is_known and not shows_content and not _NAME.fullmatch(name or ""):
+        name = "?"  # the model's own words, where a tool's name should be
     attributes, ending = tool_attributes(name, description=None, call_id=message.tool_call_id), COMPLETED
-    is_known = message.status != "error" or (node.role is NodeRole.TOOLS and name in _bound_tools(node))
     if is_known:
         attributes |= _who_answered(message)
     if message.status == "error":
         ending = Ending(state=RunState.FAILED, error_type=TOOL_ERROR if is_known else _UNKNOWN_TOOL)
     return AnsweredCall(operation=semconv.OPERATION_EXECUTE_TOOL, name=name, attributes=attributes, ending=ending)
+
+
+def _ids(messages: Sequence[BaseMessage]) -> set[str]:
+    return {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
 
 
 def _who_answered(message: BaseMessage) -> Attributes:
@@ -80,6 +98,11 @@ def _who_answered(message: BaseMessage) -> Attributes:
     if not refusal[semconv.POLICY_REFUSED]:
         return {semconv.ANSWERED_BY: "middleware"}
     return {semconv.ANSWERED_BY: "policy"} | known(*refusal.items())
+
+
+def _is_of_middleware(node: Run) -> bool:
+    """Whether a node is a hook of an agent's middleware, which answers for tools that exist."""
+    return node.role is None and node.graph is not None and node.graph.kind is RunKind.AGENT
 
 
 def _called_name(node: Run, call_id: str) -> str | None:

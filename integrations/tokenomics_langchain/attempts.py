@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _RETRY_TAG: Final = "retry:attempt:"
+_POSITION_TAGS: Final = ("seq:step:", "map:key:")
 # What was attempted, where it is not a tool call or a node.
 _MODEL: Final = "model"
 _CHAIN: Final = "chain"
@@ -40,12 +41,13 @@ _ANSWER: Final = "answer"
 
 def begin_attempt(run: Run) -> None:
     """Find out which attempt a run is that starts: a first one, or the one after another that did not succeed."""
-    before, kind = _before(run)
-    if before is None:
-        return
-    run.replaces, run.attempt_kind = before, kind
-    if run.kind is not RunKind.PART:
-        run.attempt_number, run.operation_id = before.attempt_number + 1, operation_id(before)
+    if run.replaces is None:  # else it took itself for a part at first, and has found that out already
+        run.replaces, run.attempt_kind = _before(run)
+    if run.replaces is not None and run.kind is not RunKind.PART:
+        if run.replaces.span is None:
+            run.replaces = None
+        else:
+            run.attempt_number, run.operation_id = run.replaces.attempt_number + 1, operation_id(run.replaces)
 
 
 def attempt_attributes(run: Run) -> Attributes:
@@ -91,6 +93,8 @@ def keep_attempt(run: Run, ended_unix_nano: int) -> bool:
         return False
     run.kept_since_unix_nano = ended_unix_nano
     _put(run.parent, _key(run), run)
+    if run.parent.has_ended:  # in another thread, meanwhile
+        release_attempts(run.parent)
     return True
 
 
@@ -152,12 +156,18 @@ def _like(run: Run, before: Run) -> Run | None:
     """The attempt that a run replaces: the one before, or the one like it below that."""
     if run.kind is RunKind.PART or before.span is not None:
         return before
-    return _below(before, run)
+    # Where a whole chain failed, what stands in for it need not have the same place; the only attempt is the one.
+    return _below(before, run) or _only(before)
 
 
 def _below(before: Run, run: Run) -> Run | None:
     """What was attempted below one run, of the kind that another run is."""
-    return None if before.replaceable is None else before.replaceable.get(_key(run))
+    return None if before.replaceable is None else before.replaceable.pop(_key(run), None)
+
+
+def _only(before: Run) -> Run | None:
+    kept = before.replaceable or {}
+    return kept.popitem()[1] if len(kept) == 1 else None
 
 
 def _kind(run: Run, before: Run) -> str:
@@ -172,12 +182,12 @@ def _kind(run: Run, before: Run) -> str:
 
 def _is_same_work(run: Run, before: Run) -> bool:
     """Whether a run does again what another did; below code of the application's, only its input tells."""
-    if run.kind in (RunKind.TOOL, RunKind.NODE) or _is_tagged(run):
+    if run.kind is RunKind.NODE or run.tool_call_id is not None or _is_tagged(run):
         return True
     parent = run.parent
     if parent is None or parent.is_fallbacks or parent.role is NodeRole.MODEL:
         return True
-    return run.kind is RunKind.MODEL and bool(run.inputs == before.inputs)
+    return run.kind in (RunKind.MODEL, RunKind.TOOL) and bool(run.inputs == before.inputs)
 
 
 def _is_tagged(run: Run) -> bool:
@@ -188,13 +198,18 @@ def _key(run: Run) -> object:
     match run.kind:
         case RunKind.MODEL:
             # Calls that a middleware makes for its own ends say so.
-            return _MODEL, run.metadata.get("lc_source")
+            return _MODEL, run.metadata.get("lc_source"), _position(run)
         case RunKind.TOOL:
             return RunKind.TOOL, run.tool_call_id or run.name
         case RunKind.NODE:
             return RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
         case _:
-            return _CHAIN
+            return _CHAIN, _position(run)
+
+
+def _position(run: Run) -> str | None:
+    """The place in a sequence, or the branch, by which several calls below one run are told apart."""
+    return next((tag for tag in run.tags if tag.startswith(_POSITION_TAGS)), None)
 
 
 def _put(parent: Run, key: object, attempt: Run) -> None:

@@ -12,9 +12,10 @@ in `recorder`.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from langchain_core.documents import Document
@@ -129,6 +130,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         """Whether a run that was interrupted there was recorded in this process."""
         return self._recorder.remembers_interruption(thread_id, checkpoint_id)
 
+    def __copy__(self) -> Self:
+        """The same: whoever copies a model or a configuration goes on with the same traces."""
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        """The same, likewise."""
+        return self
+
     def is_recording(self, run_id: UUID | None) -> bool:
         """Whether a run is open that this handler, or another one of its provider, records."""
         return self._runs.find(run_id) is not None
@@ -214,7 +223,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         """A chunk of a stream has arrived."""
         try:
             usage = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-            text = token if isinstance(token, str) else ""
+            text = token if isinstance(token, str) and token else _call_text(chunk)
             self._recorder.chunk_arrived(run_id, chunk or object(), text, usage, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_llm_new_token", error)
@@ -388,10 +397,16 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def _report_failure(self, callback: str, error: Exception) -> None:
         if callback not in self._reported:
             self._reported.add(callback)
-            # The error's text may hold content, and logs are exported too: the traceback is for debugging only.
+            # The error's text may hold content, and logs are exported too.
             _LOGGER.warning(
                 "%s failed with %s; the traced program is not affected, its trace is incomplete. Logged once.",
                 callback,
                 type(error).__qualname__,
-                exc_info=_LOGGER.isEnabledFor(logging.DEBUG),
             )
+            _LOGGER.debug("where it failed:\n%s", "".join(traceback.format_tb(error.__traceback__)))
+
+
+def _call_text(chunk: Any) -> str:
+    """What a chunk adds to the arguments of tool calls: output like any other."""
+    calls = getattr(getattr(chunk, "message", None), "tool_call_chunks", None) or ()
+    return "".join(call.get("args") or "" for call in calls)

@@ -18,7 +18,10 @@ tags and metadata:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
+
+from langchain_core.runnables import Runnable
 
 from tokenomics_langchain.runs import NodeRole, Run, RunKind
 
@@ -101,8 +104,20 @@ def agent_name(agent: Run) -> str | None:
 
 def workflow_name(run: Run) -> str | None:
     """A name that somebody chose: the conventions forbid defaults such as a class's name."""
-    is_default = not run.name or run.name == _UNNAMED_GRAPH or run.name.startswith("Runnable")
-    return None if is_default else run.name
+    return None if not run.name or run.name == _UNNAMED_GRAPH or _is_class_of_runnable(run.name) else run.name
+
+
+@lru_cache(maxsize=1_024)
+def _is_class_of_runnable(name: str) -> bool:
+    """Whether a name is what LangChain calls a runnable that nobody named."""
+    name = name.partition("[")[0]
+    classes: list[type] = [Runnable]
+    while classes:
+        kind = classes.pop()
+        if kind.__name__ == name:
+            return True
+        classes += kind.__subclasses__()
+    return name.startswith("Runnable")
 
 
 def _is_task(run: Run) -> bool:

@@ -263,11 +263,14 @@ def metrics_of(meter_provider: MeterProvider | None, generation: MetricsGenerati
     and go must not make their own.
     """
     provider = metrics.get_meter_provider() if meter_provider is None else meter_provider
-    with _lock:
-        made: dict[MetricsGeneration, CallMetrics] = _made.setdefault(provider, {})
-        if generation not in made:
-            made[generation] = CallMetrics(provider, generation)
-        return made[generation]
+    try:
+        with _lock:
+            made: dict[MetricsGeneration, CallMetrics] = _made.setdefault(provider, {})
+            if generation not in made:
+                made[generation] = CallMetrics(provider, generation)
+            return made[generation]
+    except TypeError:  # a provider that cannot be hashed
+        return CallMetrics(provider, generation)
 
 
 class _CallTimes:

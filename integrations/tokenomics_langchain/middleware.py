@@ -120,6 +120,14 @@ class TokenomicsMiddleware(AgentMiddleware[Any, Any, Any]):
         self._follow()
         return cast("Coroutine[Any, Any, ModelResponse[Any]]", handler(request))
 
+    def __copy__(self) -> Self:
+        """The same: a copy would stop listening with the original."""
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        """The same, likewise."""
+        return self
+
     def _follow(self) -> None:
         try:
             self._handler.follow(_enclosing_run_id())
@@ -133,7 +141,6 @@ class TokenomicsMiddleware(AgentMiddleware[Any, Any, Any]):
                 "%s failed with %s; the agent goes on as without it. Logged once.",
                 self.name,
                 type(error).__qualname__,
-                exc_info=_LOGGER.isEnabledFor(logging.DEBUG),
             )
 
 
@@ -274,8 +281,10 @@ _handlers_lock = threading.Lock()
 
 
 def _shared_handler(provider: TracerProvider | None, capture_content: bool | None) -> TokenomicsCallbackHandler:
+    key = provider or trace.get_tracer_provider()
+    if type(key).__hash__ is None:
+        return TokenomicsCallbackHandler(provider, capture_content=capture_content)
     with _handlers_lock:
-        key = provider or trace.get_tracer_provider()
         by_capture = _handlers.setdefault(key, weakref.WeakValueDictionary())
         if (handler := by_capture.get(capture_content)) is None:
             handler = TokenomicsCallbackHandler(provider, capture_content=capture_content)

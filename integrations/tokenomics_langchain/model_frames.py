@@ -192,24 +192,31 @@ def _around_stream(stream: Callable[..., Any]) -> Callable[..., Any]:
 
 def _around_async_stream(stream: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(stream)
-    async def stream_in_steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        inner, step = stream(*args, **kwargs), _Stream()
-        advance = inner.__anext__
-        while True:
-            with step:
-                try:
-                    chunk = await advance()
-                except StopAsyncIteration:
-                    return
-            try:
-                yield chunk
-            except GeneratorExit:
-                with step:
-                    await inner.aclose()
-                raise
-            except BaseException as error:
-                advance = partial(inner.athrow, error)
-            else:
-                advance = inner.__anext__
+    def stream_in_steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        return _AsyncSteps(stream(*args, **kwargs))
 
     return stream_in_steps
+
+
+class _AsyncSteps(AsyncGenerator[Any, None]):
+    """The steps of an asynchronous stream.
+
+    Not a generator around it: when an event loop ends, it closes all generators at once, and the outer one would
+    close the inner one a second time.
+    """
+
+    def __init__(self, stream: AsyncGenerator[Any, None]) -> None:
+        self._stream = stream
+        self._step = _Stream()
+
+    async def asend(self, value: Any) -> Any:
+        with self._step:
+            return await self._stream.asend(value)
+
+    async def athrow(self, *error: Any) -> Any:
+        with self._step:
+            return await self._stream.athrow(*error)
+
+    async def aclose(self) -> None:
+        with self._step:
+            await self._stream.aclose()

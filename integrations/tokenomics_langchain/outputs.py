@@ -7,26 +7,36 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage
 from langgraph.types import Command
 
-__all__ = ["messages_of", "target_of"]
+__all__ = ["has_structured_response", "messages_of", "target_of"]
 
 _END: Final = "__end__"
+# What a tool returns may be a list of anything, of any length, and may contain itself.
+_SHAPES: Final = (BaseMessage, Command, dict, list, tuple)
+_MAX_PARTS: Final = 1_000
 
 
 def messages_of(output: Any) -> list[BaseMessage]:
-    """The messages that an output adds to the state, in their order."""
+    """The messages that an output adds to the state, in their order: the last ones, if there are very many."""
     messages: list[BaseMessage] = []
-    waiting = [output]  # no recursion: every end of a node and of a tool passes here
-    while waiting:
-        part = waiting.pop()
+    waiting, steps = [output], 0
+    while waiting and steps < _MAX_PARTS:
+        part, steps = waiting.pop(), steps + 1
         if isinstance(part, BaseMessage):
             messages.append(part)
         elif isinstance(part, Command):
             waiting.append(part.update)
         elif isinstance(part, dict):
             waiting.append(part.get("messages"))
-        elif isinstance(part, list | tuple):
-            waiting.extend(reversed(part))
+        elif isinstance(part, list | tuple) and part and isinstance(part[0], _SHAPES):
+            waiting.extend(reversed(part[-_MAX_PARTS:]))
     return messages
+
+
+def has_structured_response(output: Any) -> bool:
+    """Whether an agent's model gave the structured answer that it was asked for."""
+    parts = output if isinstance(output, list | tuple) else [output]
+    updates = [part.update if isinstance(part, Command) else part for part in parts[:_MAX_PARTS]]
+    return any(isinstance(update, dict) and update.get("structured_response") is not None for update in updates)
 
 
 def target_of(output: Any) -> str | None:

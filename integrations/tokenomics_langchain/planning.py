@@ -14,6 +14,7 @@ from opentelemetry.trace import Link
 from tokenomics_langchain.plans import (
     Plan,
     Planners,
+    PlanSchema,
     PlanStep,
     Revision,
     steps_of_input,
@@ -24,7 +25,17 @@ from tokenomics_langchain.runs import GraphFacts, Run
 from tokenomics_langchain.steps import WRITE_TODOS
 from tokenomics_plugin import semconv
 
-__all__ = ["begin_step", "carried_out", "end_step", "links_of", "revise_by_node", "revise_by_tool", "settle"]
+__all__ = [
+    "asked_plan",
+    "begin_step",
+    "carried_out",
+    "end_step",
+    "links_of",
+    "revise_by_answer",
+    "revise_by_node",
+    "revise_by_tool",
+    "settle",
+]
 
 
 def revise_by_tool(tool: Run, planners: Planners) -> Revision | None:
@@ -35,6 +46,23 @@ def revise_by_tool(tool: Run, planners: Planners) -> Revision | None:
         return _revise(tool, steps_of_todos(arguments.get("todos"), fingerprint))
     schema = planners.of_schema(tool.name or "")
     return None if schema is None else _revise(tool, steps_of_output(arguments, schema.steps, fingerprint))
+
+
+def asked_plan(options: Mapping[str, Any], planners: Planners) -> PlanSchema | None:
+    """The declared schema that a model is made to answer with, as `with_structured_output` says."""
+    asked = options.get("ls_structured_output_format")
+    schema = asked.get("schema") if isinstance(asked, Mapping) else None
+    name = schema.get("title", schema.get("name")) if isinstance(schema, Mapping) else getattr(schema, "__name__", None)
+    return planners.of_schema(name) if isinstance(name, str) else None
+
+
+def revise_by_answer(call: Run, tool_calls: Sequence[Any]) -> Revision | None:
+    """The revision that a model answered with."""
+    if call.plan_schema is None:
+        return None
+    arguments = next((asked["args"] for asked in tool_calls if asked["name"] == call.plan_schema.name), None)
+    fingerprint = call.tree.fingerprinter.of
+    return None if arguments is None else _revise(call, steps_of_output(arguments, call.plan_schema.steps, fingerprint))
 
 
 def revise_by_node(node: Run, outputs: Any) -> Revision | None:

@@ -8,8 +8,10 @@ because a span that ends later is lost.
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import weakref
+from contextlib import suppress
 from functools import wraps
 from types import MethodType
 from typing import Any, Final
@@ -24,6 +26,7 @@ from tokenomics_plugin.version import package_version
 
 __all__ = ["Shared", "shared_by", "tracer_of"]
 
+_LOGGER = logging.getLogger(__name__)
 _MAX_INTERRUPTIONS: Final = 1_000
 _lock = threading.Lock()
 
@@ -60,11 +63,17 @@ _shared: weakref.WeakKeyDictionary[Any, Shared] = weakref.WeakKeyDictionary()
 
 def shared_by(provider: TracerProvider | None, *, max_open: int, idle_limit_s: float) -> Shared:
     """What the handlers of a provider share; of the global one, if `None`."""
-    key = _GLOBAL if provider is None or provider is trace.get_tracer_provider() else provider
-    with _lock:
-        if (shared := _shared.get(key)) is None:
-            shared = _shared[key] = Shared(key, max_open=max_open, idle_limit_s=idle_limit_s)
-    return shared
+    current = trace.get_tracer_provider()
+    key = _GLOBAL if provider is None or provider is current else provider
+    try:
+        with _lock:
+            # A provider that became the global one after its first handler was made keeps that handler's table.
+            shared = _shared.get(current if key is _GLOBAL else key) or _shared.get(key)
+            if shared is None:
+                shared = _shared[key] = Shared(key, max_open=max_open, idle_limit_s=idle_limit_s)
+        return shared
+    except TypeError:  # not hashable: its handlers share nothing, and record apart
+        return Shared(key, max_open=max_open, idle_limit_s=idle_limit_s)
 
 
 def tracer_of(provider: TracerProvider | None) -> Tracer:
@@ -86,9 +95,14 @@ def _sweep_at_shutdown(provider: Any, runs: weakref.ref[Runs]) -> None:
         method = original()
         return None if method is None else method(*args, **kwargs)
 
-    provider.shutdown = sweep_and_shut_down
+    with suppress(AttributeError, TypeError):  # a provider that takes no attributes keeps its own shutdown
+        provider.shutdown = sweep_and_shut_down
 
 
 def _sweep(runs: weakref.ref[Runs]) -> None:
-    if (open_runs := runs()) is not None:
+    if (open_runs := runs()) is None:
+        return
+    try:
         open_runs.sweep()
+    except Exception as error:
+        _LOGGER.warning("ending the spans that were open failed with %s", type(error).__qualname__)

@@ -70,12 +70,14 @@ from tokenomics_langchain.messages import (
     to_json,
 )
 from tokenomics_langchain.metrics import CallMetrics
-from tokenomics_langchain.outputs import messages_of
+from tokenomics_langchain.outputs import has_structured_response, messages_of
 from tokenomics_langchain.planning import (
+    asked_plan,
     begin_step,
     carried_out,
     end_step,
     links_of,
+    revise_by_answer,
     revise_by_node,
     revise_by_tool,
     settle,
@@ -91,6 +93,7 @@ from tokenomics_langchain.runs import (
     RunKind,
     Stream,
     Tree,
+    finish_all,
     surroundings,
 )
 from tokenomics_langchain.steps import (
@@ -275,10 +278,15 @@ class Recorder:
         attributes = request_attributes(
             operation, metadata=metadata, params=params, options=options, serialized=serialized
         )
+        if not self._capture.on_spans:  # the names of people, for one, stop a dialogue
+            attributes.pop(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, None)
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
         run.name, run.inputs, run.request = model if isinstance(model, str) else None, inputs, attributes
         run.describe_input = content if self._capture.on_events else None
-        key = (RunKind.MODEL, metadata.get("langgraph_checkpoint_ns"), _last(run)) if "thread_id" in metadata else None
+        key = _replay_key(run)
+        run.plan_schema = asked_plan(options, self._planners)
+        if run.plan_schema is not None:
+            self._show_plan(run, None)
         begin_step(run, self._planners)
         self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
         count_model_call(run)
@@ -345,15 +353,17 @@ class Recorder:
         if run is None:
             return
         run.tool_call_id, run.inputs = call_id, arguments
+        if call_id is not None:
+            run.tree.answered_ids.add(call_id)
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
-            run.parent.as_node.tool_call_ids |= {call_id}
+            run.parent.as_node.tool_call_ids.add(call_id)
         attributes = tool_attributes(name, description=description, call_id=call_id)
         attributes |= kind_of_tool(name).attributes()
         if (revision := revise_by_tool(run, self._planners)) is not None:
             self._show_plan(run, revision)
         else:
             begin_step(run, self._planners)
-        key = RunKind.TOOL, call_id or name
+        key = _replay_key(run, call_id)
         self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
         count_tool_call(run)
         carried_out(run)
@@ -395,17 +405,18 @@ class Recorder:
 
     # Plans and loops
 
-    def _show_plan(self, tool: Run, revision: Revision) -> None:
-        """A plan is around the tool that writes it."""
+    def _show_plan(self, tool: Run, revision: Revision | None) -> None:
+        """A plan is around the tool that writes it, or the model call that is made to answer with one."""
         operation = semconv.OPERATION_PLAN
         attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), _SHOWN_AS_CHAIN)
         tool.plan_span = self._tracer.start_span(
             _span_name(operation, tool.agent_name),
             tool.parent_context(),
-            attributes=tool.shared_attributes() | attributes | kind_of_tool(tool.name).attributes(),
+            attributes=tool.shared_attributes() | attributes | _PLANS_AS_DECLARED.attributes(),
             start_time=tool.tree.unix_nano(tool.started),
         )
-        _describe_plan(tool.plan_span, tool, revision)
+        if revision is not None:
+            _describe_plan(tool.plan_span, tool, revision)
 
     def _note_visit(self, run: Run, *key: str | None) -> None:
         """Mark what a run repeats, if everything is known that makes it the same."""
@@ -438,14 +449,14 @@ class Recorder:
     def resumed(self, run_id: UUID | None, checkpoint_id: str) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
         run = self._runs.find(run_id)
-        if run is None or run.span is None or run.parent is not None or run.tree.is_resumed:
+        if run is None or run.span is None or run.tree.is_resumed:
             return
         run.tree.is_resumed = True
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
         run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(Moment.now()))
         if (interruption := self._shared.interruptions.find(run.thread_id, checkpoint_id)) is not None:
             run.span.add_link(interruption.root, {semconv.LINK_KIND: semconv.LINK_RESUMES})
-            run.tree.replayable = interruption.executed
+            run.tree.replayable = dict(interruption.executed)
 
     # Starting
 
@@ -509,7 +520,7 @@ class Recorder:
         if run.kind in _CALLS or run.attempt_number > 1:
             attributes.update(attempt_attributes(run))
             links = [*links, *attempt_links(run)]
-        if key is not None and (replayed := run.tree.replayable.get(key)) is not None:
+        if key is not None and (replayed := run.tree.replayable.pop(key, None)) is not None:
             attributes[semconv.REPLAY] = True
             links = [*links, Link(replayed, {semconv.LINK_KIND: semconv.LINK_REPLAYS})]
         attributes = run.shared_attributes() | attributes
@@ -531,18 +542,22 @@ class Recorder:
 
     def _add_content(self, run: Run, describe: Callable[[], Attributes]) -> None:
         if self._capture.on_spans and run.span is not None and run.span.is_recording():
-            run.span.set_attributes(self._capture.passed(describe()))
+            try:
+                content = describe()
+            except (TypeError, ValueError, RecursionError):
+                return  # it contains itself, or what no JSON can say
+            run.span.set_attributes(self._capture.passed(content))
 
     # Ending
 
     def _end(self, run_id: UUID, ending: Ending, moment: Moment, outputs: Any = None) -> None:
-        removed = self._runs.remove(run_id)
+        removed = self._runs.remove(run_id, outlives=_drains if ending is COMPLETED else None)
         if removed is None:
             return
         run, left_open = removed
-        for inner in left_open:
-            inner.owner.finish(inner, ABANDONED if ending is COMPLETED else ending, moment)
-        run.owner.finish(run, ending, moment, outputs)
+        run.is_reported = True
+        inner_ending = ABANDONED if ending is COMPLETED else ending
+        finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], moment, outputs)
 
     def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
         """End a run's span, and pass on what the runs around it need to know."""
@@ -585,7 +600,7 @@ class Recorder:
             attributes.update(usage.to_attributes())
         add_usage(run, usage)
         in_agent = run.parent is not None and run.parent.role is NodeRole.MODEL
-        step = kind_of_model_call(has_tool_calls=_calls_tools(response), inside=run.step_kind, in_agent=in_agent)
+        step = kind_of_model_call(has_tool_calls=bool(_tool_calls(response)), inside=run.step_kind, in_agent=in_agent)
         if step is not None and ending is COMPLETED:
             attributes.update(step.attributes())
         if run.span is not None and run.span.is_recording():
@@ -598,6 +613,8 @@ class Recorder:
             )
             run.span.set_attributes(attributes)
             self._add_content(run, lambda: output_content(response))
+        if run.plan_span is not None and (revision := revise_by_answer(run, _tool_calls(response))) is not None:
+            _describe_plan(run.plan_span, run, revision)
         # LangChain's own cache has called no model.
         if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle():
             self._measure_model(run, ending, moment, usage, attributes)
@@ -624,7 +641,7 @@ class Recorder:
         if context is None:
             return
         if ending.error is not None:
-            self._events.exception(ending.error, context, with_text=bool(self._capture))
+            self._events.exception(ending.error, context, with_text=self._capture.on_events)
         if run.describe_input is not None:
             content = self._capture.passed(run.describe_input() | output_content(response))
             error = known((semconv.ERROR_TYPE, ending.error_type))
@@ -698,9 +715,10 @@ class Recorder:
         if ending is not COMPLETED:
             return
         messages = messages_of(outputs)
-        if run.role is NodeRole.MODEL and any(isinstance(message, ToolMessage) for message in messages):
+        has_answers = any(isinstance(message, ToolMessage) for message in messages)
+        if run.role is NodeRole.MODEL and has_answers and not has_structured_response(outputs):
             await_repair(run)
-        for call in answered_calls(run, messages):
+        for call in answered_calls(run, messages, shows_content=self._capture.on_spans):
             self._show_answered(run, call, moment)
 
     def _show_answered(self, node: Run, call: AnsweredCall, moment: Moment) -> None:
@@ -726,13 +744,25 @@ class Recorder:
             return
         span.set_attribute(semconv.ERROR_TYPE, ending.error_type)
         # An error's text repeats what the tool or the model was given, so it is content.
-        message = None if ending.error is None else self._capture.text(EXCEPTION_MESSAGE, str(ending.error))
+        message = None if ending.error is None else self._text_of(ending.error)
         span.set_status(Status(StatusCode.ERROR, message))
         if ending.error is not None:
             kind = full_name(type(ending.error))
             span.add_event("exception", known((EXCEPTION_TYPE, kind), (EXCEPTION_MESSAGE, message)))
 
+    def _text_of(self, error: BaseException) -> str | None:
+        if not self._capture.on_spans:
+            return None
+        try:
+            text = str(error)
+        except Exception:
+            return None
+        return self._capture.text(EXCEPTION_MESSAGE, text)
+
     def _close(self, run: Run, ending: Ending, unix_nano: int) -> None:
+        if run.parent is not None and run.parent.ended_unix_nano is not None:
+            unix_nano = min(unix_nano, run.parent.ended_unix_nano)  # of a parent that it outlived
+        run.ended_unix_nano = unix_nano
         if run.replaces is not None:
             release_replaced(run)
         if run.plan_span is not None:
@@ -752,9 +782,13 @@ def _context_of(run: Run) -> Context | None:
     return None if run.span is None else with_span(run.span, run.ambient)
 
 
-def _last(run: Run) -> str | None:
-    """What a model was asked last."""
-    return run.tree.conversation.fingerprint(run.inputs[-1]) if run.inputs else None
+def _replay_key(run: Run, call_id: str | None = None) -> object:
+    """What a model or tool call does, to know it again after an interrupt; `None` where nothing can be resumed."""
+    if "thread_id" not in run.metadata:
+        return None
+    what = run.inputs[-1] if run.kind is RunKind.MODEL and run.inputs else run.inputs
+    done = call_id or run.tree.conversation.fingerprint(what)
+    return run.kind, run.metadata.get("langgraph_checkpoint_ns"), run.name, done
 
 
 def _state_fingerprint(run: Run) -> str | None:
@@ -802,9 +836,17 @@ def _add_links(span: Span, links: Sequence[Link]) -> None:
         span.add_link(link.context, link.attributes)
 
 
-def _calls_tools(response: LLMResult) -> bool:
+def _tool_calls(response: LLMResult) -> list[Any]:
     answers = (g.message for choices in response.generations[:1] for g in choices if isinstance(g, ChatGeneration))
-    return any(isinstance(answer, AIMessage) and answer.tool_calls for answer in answers)
+    return [call for answer in answers if isinstance(answer, AIMessage) for call in answer.tool_calls]
+
+
+def _drains(run: Run) -> bool:
+    """Whether a model call goes on though the chain around it is over.
+
+    A chain whose stream its consumer closes reports a good end, and then drains the model's.
+    """
+    return run.kind is RunKind.MODEL and run.stream is not None
 
 
 def _note_executed(run: Run, key: object) -> None:
@@ -823,6 +865,8 @@ def _tell_graphs(run: Run, ending: Ending) -> None:
         if around.as_graph is not None:
             around.as_graph.is_interrupted = True
             around.as_graph.interrupts = count if isinstance(count, int) else around.as_graph.interrupts
+        if around.kind is RunKind.NODE:
+            return  # it may go on after the interrupt of a graph inside it; if not, it tells the graph around it
 
 
 def _span_name(operation: str, name: object) -> str:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -32,7 +33,7 @@ from tokenomics_langchain.attributes import Attributes
 from tokenomics_langchain.context import Conversation
 from tokenomics_langchain.endings import ABANDONED, Ending
 from tokenomics_langchain.loops import LoopDetector
-from tokenomics_langchain.plans import Plan, Planner
+from tokenomics_langchain.plans import Plan, Planner, PlanSchema
 from tokenomics_langchain.steps import Decided
 from tokenomics_plugin import semconv
 from tokenomics_plugin.fingerprint import Fingerprinter
@@ -49,6 +50,7 @@ __all__ = [
     "Runs",
     "Stream",
     "Tree",
+    "finish_all",
     "surroundings",
 ]
 
@@ -112,9 +114,11 @@ class Tree:
     """What its model calls carried so far."""
     last_event_ns: int
     """When something last happened in it, on the monotonic clock."""
+    answered_ids: set[str] = field(default_factory=set)
+    """Tool calls that ran, or that were found to have been answered otherwise."""
     executed: dict[object, SpanContext] = field(default_factory=dict)
     """What ran inside the nodes that were interrupted, and the spans that showed it."""
-    replayable: Mapping[object, SpanContext] = field(default_factory=dict)
+    replayable: dict[object, SpanContext] = field(default_factory=dict)
     """The same of the tree that this one resumes."""
     is_resumed: bool = False
     """Whether it goes on where another one was interrupted."""
@@ -162,7 +166,7 @@ class NodeFacts:
 
     inference_calls: int = 0
     """Model calls that began below it."""
-    tool_call_ids: frozenset[str] = frozenset()
+    tool_call_ids: set[str] = field(default_factory=set)
     """Tool calls that ran right below it."""
     executed: dict[object, SpanContext] = field(default_factory=dict)
     """What ran inside it, for the case that it is interrupted and runs again."""
@@ -233,6 +237,8 @@ class Run:
     """Of a model call: the context that it carried, for its span's end."""
     describe_input: Callable[[], Attributes] | None = None
     """Of a model call: its input as content, where an event shall carry it."""
+    plan_schema: PlanSchema | None = None
+    """Of a model call: the plan that it is made to answer with."""
     planner: Planner | None = None
     """Of a node that plans: how its output is read."""
     is_executor: bool = False
@@ -260,6 +266,10 @@ class Run:
     """The runs right below it that have not ended, by id."""
     has_ended: bool = False
     """Whether it is over."""
+    ended_unix_nano: int | None = None
+    """When it ended."""
+    is_reported: bool = False
+    """Whether LangChain reported its end."""
 
     attempt_number: int = 1
     """Which attempt at its operation it is."""
@@ -346,7 +356,8 @@ class Runs:
         # By the id as an integer: a dict compares those without running Python code, so that each of its
         # operations is atomic, where one with UUIDs as keys would need a lock around all of them.
         self._open: dict[int, Run] = {}
-        self._trees: dict[int, Tree] = {}
+        # The outermost ones, and those that outlive the run around them.
+        self._roots: dict[int, Run] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -362,41 +373,51 @@ class Runs:
             return False
         run.tree.last_event_ns = run.started.clock_ns
         if parent is None:
-            self._trees[key] = run.tree
+            self._roots[key] = run
             self._give_up_idle(run.started)
         elif parent.open_children is None:
             parent.open_children = {key: run}
         else:
             parent.open_children[key] = run
+        if parent is not None and parent.has_ended:  # in another thread, since we found it
+            self._open.pop(key, None)
+            return False
         if len(self._open) > self._max_open:
             self._give_up_oldest(run)
         return True
 
-    def remove(self, run_id: UUID) -> tuple[Run, list[Run]] | None:
-        """Forget a run that ends, and the runs still open below it, innermost first; `None` when it is not open."""
+    def remove(self, run_id: UUID, *, outlives: Callable[[Run], bool] | None = None) -> tuple[Run, list[Run]] | None:
+        """Forget a run that ends, and the runs still open below it, innermost first; `None` when it is not open.
+
+        Args:
+            run_id: Of the run that ends.
+            outlives: Which of those below it go on by themselves, and stay.
+        """
         run = self._open.pop(run_id.int, None)
         if run is None:
             return None
-        left_open = self._forget_below(run) if run.open_children else []
+        left_open = self._forget_below(run, outlives) if run.open_children else []
         self._forget(run)
         return run, left_open
 
     def sweep(self) -> None:
         """Give up every run that is open."""
-        self._give_up(list(self._trees.values()), Moment.now())
+        self._give_up(list(self._roots.values()), Moment.now())
 
     def _forget(self, run: Run) -> None:
         key = run.run_id.int
         run.has_ended = True
-        if run.parent is None:
-            self._trees.pop(key, None)
-        elif run.parent.open_children is not None:
+        self._roots.pop(key, None)
+        if run.parent is not None and run.parent.open_children is not None:
             run.parent.open_children.pop(key, None)
 
-    def _forget_below(self, run: Run) -> list[Run]:
+    def _forget_below(self, run: Run, outlives: Callable[[Run], bool] | None) -> list[Run]:
         left_open: list[Run] = []
         for child in list((run.open_children or {}).values()):
-            left_open += self._forget_below(child)
+            if outlives is not None and outlives(child):
+                self._roots[child.run_id.int] = child
+                continue
+            left_open += self._forget_below(child, outlives)
             if self._open.pop(child.run_id.int, None) is not None:
                 self._forget(child)
                 left_open.append(child)
@@ -404,19 +425,31 @@ class Runs:
 
     def _give_up_idle(self, now: Moment) -> None:
         # The oldest few are enough: every new tree looks at them again.
-        oldest = list(self._trees.values())[:4]
-        self._give_up([tree for tree in oldest if now.clock_ns - tree.last_event_ns > self._idle_limit_ns], now)
+        oldest = list(self._roots.values())[:4]
+        self._give_up([run for run in oldest if now.clock_ns - run.tree.last_event_ns > self._idle_limit_ns], now)
 
     def _give_up_oldest(self, newcomer: Run) -> None:
-        trees = list(self._trees.values())
-        self._give_up([next((tree for tree in trees if tree is not newcomer.tree), newcomer.tree)], newcomer.started)
+        # Never the newcomer's own: one tree may be as large as it needs to be.
+        others = (run for run in list(self._roots.values()) if run.tree is not newcomer.tree)
+        self._give_up(list(islice(others, 1)), newcomer.started)
 
-    def _give_up(self, trees: Sequence[Tree], now: Moment) -> None:
-        for tree in trees:
-            if (removed := self.remove(tree.root.run_id)) is not None:
+    def _give_up(self, roots: Sequence[Run], now: Moment) -> None:
+        for outermost in roots:
+            if (removed := self.remove(outermost.run_id)) is not None:
                 root, left_open = removed
-                for run in (*left_open, root):
-                    run.owner.finish(run, ABANDONED, now)
+                finish_all([(run, ABANDONED) for run in (*left_open, root)], now)
+
+
+def finish_all(ended: Iterable[tuple[Run, Ending]], moment: Moment, outputs: Any = None) -> None:
+    """End runs, the outermost one last, whose outputs these are; what fails for one does not keep the others open."""
+    failure: Exception | None = None
+    for run, ending in ended:
+        try:
+            run.owner.finish(run, ending, moment, outputs if run.is_reported else None)
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 def surroundings(parent: Run | None, current: Context) -> tuple[Context, Mapping[str, str], bool]:
@@ -429,7 +462,9 @@ def surroundings(parent: Run | None, current: Context) -> tuple[Context, Mapping
         return current, task_attributes(current), False
     if current is parent.attached or current is parent.ambient:
         return current, parent.task, False
-    task, is_inside = task_attributes(current), _has_own_span(parent, current)
+    task = task_attributes(current)
+    # A span that a handler made current is none of the application's, though it be another provider's.
+    is_inside = not isinstance(current, AmbientSpan) and _has_own_span(parent, current)
     return (current, task, is_inside) if task or is_inside else (parent.ambient, parent.task, False)
 
 
