@@ -7,6 +7,7 @@ from importlib import metadata
 __all__ = ["package_version"]
 
 
+@cache
 def package_version() -> str | None:
     """Version of the installed distribution; `None` for a source tree on the path."""
     try:

@@ -9,7 +9,6 @@ the start.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -52,9 +51,11 @@ class OnDemandHandler(GraphCallbackHandler):
     def __init__(self, handler: RecordingHandler) -> None:
         super().__init__()
         self._handler = handler
+        # Reentrant, for the garbage collector may close a stream anywhere, which is an event too. So the tables are
+        # plain ones with integers as keys: no step of theirs runs Python code that another event could come between.
         self._lock = threading.RLock()
-        self._roots: dict[UUID, UUID] = {}
-        self._waiting: OrderedDict[UUID, list[_Event]] = OrderedDict()
+        self._roots: dict[int, int] = {}
+        self._waiting: dict[int, list[_Event]] = {}
 
     @property
     def waiting(self) -> int:
@@ -65,7 +66,7 @@ class OnDemandHandler(GraphCallbackHandler):
         """Record the tree that a run belongs to, from its start on; does nothing for a run that is not waiting."""
         # Held until all is told, so that no later event of the tree overtakes an earlier one.
         with self._lock:
-            root_id = None if run_id is None else self._roots.get(run_id)
+            root_id = None if run_id is None else self._roots.get(run_id.int)
             for method, args, kwargs in self._forget(root_id) if root_id is not None else ():
                 getattr(self._handler, method)(*args, **kwargs)
 
@@ -75,15 +76,16 @@ class OnDemandHandler(GraphCallbackHandler):
             return
         with self._lock:
             if not self._is_recorded(kwargs):
-                run_id, parent_id = kwargs["run_id"], kwargs.get("parent_run_id")
-                root_id = self._roots[run_id] = self._roots.get(parent_id, run_id) if parent_id else run_id
+                run_id, parent_id = kwargs["run_id"].int, kwargs.get("parent_run_id")
+                root_id = run_id if parent_id is None else self._roots.get(parent_id.int, run_id)
+                self._roots[run_id] = root_id
                 self._keep(root_id, method, args, kwargs)
                 return
         getattr(self._handler, method)(*args, **kwargs)
 
     def _went_on(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         with self._lock:
-            run_id = kwargs["run_id"]
+            run_id = kwargs["run_id"].int
             if (root_id := self._roots.get(run_id)) is not None:
                 self._keep(root_id, method, args, kwargs)
                 if root_id == run_id and method in _ENDS:
@@ -94,7 +96,7 @@ class OnDemandHandler(GraphCallbackHandler):
     def _is_recorded(self, kwargs: dict[str, Any]) -> bool:
         return self._handler.is_recording(kwargs.get("parent_run_id")) or self._handler.is_recording(kwargs["run_id"])
 
-    def _keep(self, root_id: UUID, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _keep(self, root_id: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         events = self._waiting.setdefault(root_id, [])
         events.append((method, args, {**kwargs, "moment": Moment.now()._replace(is_live=False)}))
         if len(events) > _MAX_EVENTS:
@@ -102,10 +104,10 @@ class OnDemandHandler(GraphCallbackHandler):
         elif len(self._waiting) > _MAX_TREES:
             self._forget(next(iter(self._waiting)))
 
-    def _forget(self, root_id: UUID) -> list[_Event]:
+    def _forget(self, root_id: int) -> list[_Event]:
         events = self._waiting.pop(root_id, [])
         for _, _, kwargs in events:
-            self._roots.pop(kwargs["run_id"], None)
+            self._roots.pop(kwargs["run_id"].int, None)
         return events
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
@@ -114,6 +116,8 @@ class OnDemandHandler(GraphCallbackHandler):
 
     def on_resume(self, event: GraphResumeEvent) -> None:
         """Kept like any other event, for it comes before the first node starts."""
+        if event.run_id is None:
+            return
         self._went_on("on_resume", (event,), {"run_id": event.run_id})
         # What was recorded before an interrupt is recorded after it, from the first tool that goes on.
         if self._handler.remembers_interruption(self._thread_of(event.run_id), event.checkpoint_id):
@@ -121,7 +125,7 @@ class OnDemandHandler(GraphCallbackHandler):
 
     def _thread_of(self, root_id: UUID | None) -> str | None:
         with self._lock:
-            events = self._waiting.get(root_id) if root_id is not None else None
+            events = self._waiting.get(root_id.int) if root_id is not None else None
         thread_id = (events[0][2].get("metadata") or {}).get("thread_id") if events else None
         return None if thread_id is None else str(thread_id)
 

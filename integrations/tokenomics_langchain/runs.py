@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from opentelemetry import context as otel_context
@@ -75,6 +75,36 @@ class NodeRole(Enum):
     TOOLS = "tools"
 
 
+class _WallClock:
+    """Wall clock times of a monotonic clock.
+
+    Two clocks read one after the other may lie milliseconds apart when the thread is made to wait in between, so
+    that a run would seem to end after the one around it. Their distance is measured once, and again only after the
+    wall clock was set.
+    """
+
+    def __init__(self) -> None:
+        self._distance_ns: int | None = None
+
+    def at(self, clock_ns: int) -> int:
+        """The wall clock when the monotonic one said this, just now."""
+        if self._distance_ns is None or abs(time.time_ns() - clock_ns - self._distance_ns) > _CLOCK_STEP_NS:
+            self._distance_ns = self._measured()
+        return clock_ns + self._distance_ns
+
+    @staticmethod
+    def _measured() -> int:
+        samples = []
+        for _ in range(5):
+            before, wall, after = time.perf_counter_ns(), time.time_ns(), time.perf_counter_ns()
+            samples.append((after - before, wall - (before + after) // 2))
+        return min(samples)[1]
+
+
+_CLOCK_STEP_NS: Final = 1_000_000_000
+_wall_clock = _WallClock()
+
+
 class Moment(NamedTuple):
     """When and where an event happened."""
 
@@ -90,7 +120,8 @@ class Moment(NamedTuple):
     @classmethod
     def now(cls) -> Moment:
         """This moment, here."""
-        return cls(time.time_ns(), time.perf_counter_ns(), otel_context.get_current())
+        clock_ns = time.perf_counter_ns()
+        return cls(_wall_clock.at(clock_ns), clock_ns, otel_context.get_current())
 
 
 class Owner(Protocol):

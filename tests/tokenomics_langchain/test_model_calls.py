@@ -61,7 +61,15 @@ def test_settings_of_a_call_win_over_those_of_the_model(
     (chat,) = spans("chat")
     assert attributes(chat)["gen_ai.request.temperature"] == 0.1
     assert attributes(chat)["gen_ai.request.max_tokens"] == 10
-    assert attributes(chat)["gen_ai.request.stop_sequences"] == ("END",)
+    assert "gen_ai.request.stop_sequences" not in attributes(chat)
+
+
+def test_what_stops_an_answer_is_content(
+    script: list[AIMessage], scripted: Callable[..., BaseChatModel], capturing: TokenomicsCallbackHandler, spans: Spans
+) -> None:
+    scripted(script=script).bind(stop=["Jane Doe:"]).invoke("hello", {"callbacks": [capturing]})
+
+    assert attributes(spans("chat")[0])["gen_ai.request.stop_sequences"] == ("Jane Doe:",)
 
 
 def test_structured_output_is_seen_in_the_request(
