@@ -155,7 +155,8 @@ def test_a_handler_of_an_inner_call_joins_the_tree_of_another(
 ) -> None:
     outer, inner = TokenomicsCallbackHandler(tracer_provider), TokenomicsCallbackHandler(tracer_provider)
 
-    create_agent(model.with_config(callbacks=[inner]), [], name="calculator").invoke(QUESTION, {"callbacks": [outer]})
+    watched: Any = model.with_config(callbacks=[inner])
+    create_agent(watched, [], name="calculator").invoke(QUESTION, {"callbacks": [outer]})
 
     assert tree().startswith("invoke_agent calculator\n  chat toy-1")
 

@@ -109,7 +109,7 @@ def test_the_spans_of_an_agent_are_golden(
     agent.invoke(QUESTION, {"callbacks": [handler], "configurable": {"thread_id": 42}})
 
     shared = {"gen_ai.agent.name": "str", "gen_ai.conversation.id": "str", "gen_ai.operation.name": "str"}
-    agent = shared | {"gen_ai.usage.input_tokens": "int", "gen_ai.usage.output_tokens": "int"}
+    of_agent = shared | {"gen_ai.usage.input_tokens": "int", "gen_ai.usage.output_tokens": "int"}
     step = {"tokenomics.step.kind": "str", "tokenomics.step.kind.source": "str"}
     attempt = {"tokenomics.attempt.number": "int", "tokenomics.operation.id": "str"}
     chat = (
@@ -145,8 +145,8 @@ def test_the_spans_of_an_agent_are_golden(
         }
     )
     goes_on = {"tokenomics.context.kept": "int", "tokenomics.context.previous": "str"}
-    expected = [
-        ("invoke_agent calculator", "INTERNAL", agent),
+    expected: list[tuple[str, str, dict[str, str]]] = [
+        ("invoke_agent calculator", "INTERNAL", of_agent),
         ("chat toy-1", "CLIENT", chat),
         ("execute_tool add", "INTERNAL", execute_tool),
         ("chat toy-1", "CLIENT", chat | goes_on),

@@ -47,8 +47,9 @@ def test_a_node_is_known_by_a_word_of_its_name(kind: str, names: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "checkout", "check_out", "Check In", "checkpoint", "planet", "plane_tickets", "explanation", "latest", "contest",
-        "react", "ReActAgent", "contact", "research", "already", "toolbox", "finally", "agent", "model", "", None,
+        "checkout", "check_out", "Check In", "checkpoint", "planet", "plane_tickets", "explanation", "latest",
+        "contest", "react", "ReActAgent", "contact", "research", "already", "toolbox", "finally", "agent", "model",
+        "", None,
     ],
 )  # fmt: skip
 def test_words_that_only_look_alike_tell_nothing(name: str | None) -> None:
