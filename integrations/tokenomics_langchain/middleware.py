@@ -56,7 +56,8 @@ _AsyncToolHandler = Callable[[ToolCallRequest], Awaitable[_ToolResponse]]
 class TokenomicsMiddleware(AgentMiddleware[Any, Any, Any]):
     """Traces the agents that carry it, as `create_agent(model, tools, middleware=[TokenomicsMiddleware()])`.
 
-    The whole run is traced from its start, whatever the agent is part of. Any other way to trace may be used beside
+    The whole run is traced from its start, whatever the agent is part of; one that stops before its first model call
+    is not noticed. Any other way to trace may be used beside
     it: a run is recorded once. An agent that another process resumes amid its tools is noticed when it next calls its
     model; what its tools open spans for before that does not nest under them.
 
