@@ -93,7 +93,7 @@ class WitnessedHandler(TokenomicsCallbackHandler):
 
     def _note_end(self, result: Any, *, run_id: UUID, response: LLMResult | None = None, **_: Any) -> None:
         answer = result if isinstance(result, LLMResult) else response
-        if answer is not None:
+        if answer is not None and run_id in self._around:
             calls = self.in_time if self._around[run_id] <= self._open else self.too_late
             calls.update(response_ids(answer))
         self._open.discard(run_id)

@@ -20,6 +20,7 @@ __all__ = ["Outcome", "execute"]
 
 _RECURSION_LIMIT: Final = 14
 _MAX_RESUMES: Final = 3
+_PATIENCE_S: Final = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,9 @@ async def _settle() -> None:
     """Let what was cancelled or dropped come to its end, which it cannot report when its loop is closed under it."""
     await asyncio.sleep(0)
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.wait(others)
+        done, _ = await asyncio.wait(others, timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if not done:  # LangGraph may leave a task behind that waits for the next chunk of a stream that is closed
+            return
 
 
 def _plain(value: Any) -> Any:
