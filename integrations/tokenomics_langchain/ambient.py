@@ -4,46 +4,111 @@ LangChain may report a run's end in another task or thread than its start, or ne
 attaches cannot always be detached. So what is attached here heals by itself. When the run ends, the
 context names the span that was current before, in whichever thread, task or generator it is still found.
 
+The run's span need not have been started: whoever looks for the current span has that done.
+
 Only runs whose user code ends before their caller goes on may be made current. A stream that the caller
 consumes is none of them: between two chunks, the caller's code would see its span.
 """
 
 from __future__ import annotations
 
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from typing import Any, Protocol
+
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-__all__ = ["AmbientSpan", "span_in", "with_span"]
+__all__ = ["AmbientSpan", "Shown", "span_in", "with_span"]
 
 # The key under which OpenTelemetry keeps the current span; it has no public name.
 (_CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
 
 
-class AmbientSpan(Context):
-    """The context in which a span is current, for as long as it is open."""
+class Shown(Protocol):
+    """What a span shows, or will show."""
 
-    def __init__(self, span: Span, previous: Context) -> None:
-        super().__init__(previous)
-        dict.__setitem__(self, _CURRENT_SPAN, span)
+    def started_span(self) -> Span | None:
+        """The span, started now if it was not; `None` when nothing shows it."""
+
+
+class AmbientSpan(Context):
+    """The context in which a run's span is current, for as long as the run is open."""
+
+    def __init__(self, run: Shown, previous: Context) -> None:
+        # The dict that this is stays empty; whoever reads it, or copies it, is answered by the methods below.
+        super().__init__()
+        self._run: Shown | None = run
         self._previous = previous
+        self._rest: Context = previous._rest if isinstance(previous, AmbientSpan) else previous
 
     @classmethod
-    def attach(cls, span: Span) -> AmbientSpan:
-        """Make a span current here, and in what is started from here."""
-        ambient = cls(span, otel_context.get_current())
+    def attach(cls, run: Shown) -> AmbientSpan:
+        """Make a run's span current here, and in what is started from here."""
+        ambient = cls(run, _behind_healed(otel_context.get_current()))
         otel_context.attach(ambient)
         return ambient
 
+    def shows(self, run: Shown | None) -> bool:
+        """Whether this is the context of a run that is open."""
+        return run is not None and self._run is run
+
     def heal(self) -> None:
         """Name the span again that was current before; where this still is the current context, leave it."""
+        self._run = None
+        self._previous = _behind_healed(self._previous)
         if otel_context.get_current() is self:
             otel_context.attach(self._previous)
-        # One operation each, so that code in another thread sees the one or the other.
-        if _CURRENT_SPAN in self._previous:
-            dict.__setitem__(self, _CURRENT_SPAN, self._previous[_CURRENT_SPAN])
+
+    # Reading it as a dict, in any way that a copy could be made of it.
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key; of the current span's, whatever is current now."""
+        if key != _CURRENT_SPAN:
+            return self._rest.get(key, default)
+        run = self._run
+        span = None if run is None else run.started_span()
+        return self._previous.get(key, default) if span is None else span
+
+    def copy(self) -> dict[str, Any]:
+        """A plain dict of what it says now."""
+        copied, span = self._rest.copy(), self.get(_CURRENT_SPAN)
+        if span is None:
+            copied.pop(_CURRENT_SPAN, None)
         else:
-            dict.pop(self, _CURRENT_SPAN, None)
+            copied[_CURRENT_SPAN] = span
+        return copied
+
+    def __getitem__(self, key: str) -> Any:
+        return self.copy()[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.copy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.copy())
+
+    def __len__(self) -> int:
+        return len(self.copy())
+
+    def keys(self) -> KeysView[str]:  # type: ignore[override]
+        """As of a dict."""
+        return self.copy().keys()
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
+        """As of a dict."""
+        return self.copy().values()
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        """As of a dict."""
+        return self.copy().items()
+
+
+def _behind_healed(context: Context) -> Context:
+    """The context that healed ones stand for: they must not pile up where nobody takes them away."""
+    while isinstance(context, AmbientSpan) and context._run is None:
+        context = context._previous
+    return context
 
 
 def span_in(context: Context) -> object:
@@ -53,4 +118,6 @@ def span_in(context: Context) -> object:
 
 def with_span(span: Span, context: Context) -> Context:
     """A context that names a span as the current one."""
+    if isinstance(context, AmbientSpan):  # which would have the span started that it names itself
+        return set_span_in_context(span, context._rest)
     return context if context.get(_CURRENT_SPAN) is span else set_span_in_context(span, context)

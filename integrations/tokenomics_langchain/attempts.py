@@ -89,18 +89,16 @@ def supersede(run: Run) -> None:
 
 def keep_attempt(run: Run, ended_unix_nano: int) -> bool:
     """Keep a run that did not succeed, for another may replace it; false when none can."""
-    if run.parent is None or run.parent.has_ended or (run.span is None and not run.replaceable):
+    if run.parent is None or run.parent.ended_unix_nano is not None or (run.span is None and not run.replaceable):
         return False
     run.kept_since_unix_nano = ended_unix_nano
     _put(run.parent, _key(run), run)
-    if run.parent.has_ended:  # in another thread, meanwhile
-        release_attempts(run.parent)
     return True
 
 
 def keep_answer(run: Run, ended_unix_nano: int) -> bool:
     """Keep a model call of an agent that answered, until its node says whether the answer can be used."""
-    if run.parent is None or run.parent.has_ended:
+    if run.parent is None or run.parent.ended_unix_nano is not None:
         return False
     run.kept_since_unix_nano = ended_unix_nano
     _put(run.parent, _ANSWER, run)

@@ -89,6 +89,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         idle_limit_s: float = 7_200.0,
     ) -> None:
         super().__init__()
+        self._reported: set[str] = set()
         capture = (
             ContentCapture.from_environment(redact)
             if capture_content is None
@@ -105,8 +106,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             fingerprint_keys=fingerprint_keys or FingerprintKeys.from_environment(),
             planners=Planners(planners),
             step_kinds=declared_step_kinds(step_kinds),
+            report=self._report_failure,
         )
-        self._reported: set[str] = set()
 
     @property
     def open_runs(self) -> int:

@@ -22,11 +22,11 @@ from tokenomics_langchain.attributes import Attributes
 from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta, common_prefix
 from tokenomics_plugin.fingerprint import Fingerprinter, canonical
 
-__all__ = ["Conversation"]
+__all__ = ["Carried", "Conversation"]
 
 _MAX_BRANCHES: Final = 16
 _MAX_MESSAGES: Final = 4_096
-_RECENT: Final = 8
+_RECENT: Final = 4
 _CONTENT: Final = attrgetter("content")
 
 _ROLES: Final = {
@@ -50,6 +50,21 @@ _Name = TypeVar("_Name")
 _Value = TypeVar("_Value")
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Carried:
+    """The messages that a model call sends, and what they say now: some middleware edits messages in place."""
+
+    messages: Sequence[BaseMessage]
+    """The messages, in their order."""
+    contents: Sequence[Any]
+    """The content of each."""
+
+    @classmethod
+    def now(cls, messages: Sequence[BaseMessage]) -> Carried:
+        """Messages as they are."""
+        return cls(messages, list(map(_CONTENT, messages)))
+
+
 class Conversation:
     """The model calls of one root run. Safe to share between threads.
 
@@ -68,20 +83,21 @@ class Conversation:
         self._hashed: dict[int | str | None, _Hashed] = {}
         self._produced: dict[int | tuple[str, str], _Production] = {}
 
-    def carried(self, span_id: str, messages: Sequence[BaseMessage]) -> Attributes:
+    def carried(self, span_id: str, carried: Carried) -> Attributes:
         """The `tokenomics.context.*` attributes of a model call; later calls of the run may refer to it.
 
         Args:
             span_id: The call's span, 16 hex digits.
-            messages: What it sends.
+            carried: What it sends.
         """
+        messages = carried.messages
         with self._lock:
-            if self._branches and self._branches[-1].begins(messages):
-                return dict(self._go_on(self._branches[-1], span_id, messages).to_attributes())
-            states = list(map(_state, messages))
+            if self._branches and self._branches[-1].begins(carried):
+                return dict(self._go_on(self._branches[-1], span_id, carried).to_attributes())
+            states = list(map(_state, messages, carried.contents))
             branch, kept = self._closest(states)
             if 0 < kept == len(branch.blocks):
-                delta = self._go_on(branch, span_id, messages)
+                delta = self._go_on(branch, span_id, carried)
                 branch.messages[:kept] = messages[:kept]
             else:
                 added = list(map(self._hash, messages[kept:], states[kept:]))
@@ -89,7 +105,7 @@ class Conversation:
                 earlier = self._most_alike(blocks)
                 delta = ContextDelta.between(blocks, previous=earlier.span_id, before=earlier.blocks)
                 kept_states = branch.states[:kept] + [hashed.state for hashed in added]
-                self._remember(_Branch(span_id, blocks, kept_states, list(messages)))
+                self._remember(_Branch.of(span_id, blocks, kept_states, messages))
         return dict(delta.to_attributes())
 
     def produced(self, message: BaseMessage, span_id: str, tokens: int | None = None) -> str:
@@ -105,7 +121,7 @@ class Conversation:
             tokens: What the provider counted for this message; `None` when it did not.
         """
         with self._lock:
-            hashed = self._hash(message, _state(message))
+            hashed = self._hash(message, _state(message, message.content))
             hashed.block = None
             production = _Production(message, span_id=span_id, tokens=tokens, hash=hashed.hash)
             for name in _names(message):
@@ -148,15 +164,17 @@ class Conversation:
                 break
         return most_alike
 
-    def _go_on(self, branch: _Branch, span_id: str, messages: Sequence[BaseMessage]) -> ContextDelta:
+    def _go_on(self, branch: _Branch, span_id: str, carried: Carried) -> ContextDelta:
         """The difference of a call that carries all that the last one of a branch did, and more."""
-        kept, added = len(branch.blocks), messages[len(branch.blocks) :]
-        hashed = [self._hash(message, _state(message)) for message in added]
+        kept = len(branch.blocks)
+        added = carried.messages[kept:]
+        hashed = list(map(self._hash, added, map(_state, added, carried.contents[kept:])))
         blocks = list(map(self._block, hashed))
         delta = ContextDelta(previous=branch.span_id, kept=kept, entries=tuple(blocks))
         branch.span_id = span_id
         branch.blocks += blocks
         branch.states += [one.state for one in hashed]
+        branch.contents += [one.state[1] for one in hashed]
         branch.messages += added
         self._remember(branch)
         return delta
@@ -234,7 +252,7 @@ class Conversation:
 
     def _hash_all(self, messages: Sequence[BaseMessage]) -> str:
         with self._lock:
-            hashes = [self._hash(message, _state(message)).hash for message in messages]
+            hashes = [self._hash(message, _state(message, message.content)).hash for message in messages]
         return self._fingerprinter.of(" ".join(hashes))
 
 
@@ -248,20 +266,30 @@ class _Branch:
     """What it carried."""
     states: list[_State] = field(default_factory=list)
     """The messages behind the blocks, as they were then."""
+    contents: list[Any] = field(default_factory=list)
+    """Their contents alone, to compare them in one go."""
     messages: list[BaseMessage] = field(default_factory=list)
     """The messages themselves."""
 
-    def begins(self, messages: Sequence[BaseMessage]) -> bool:
-        """Whether messages begin with all of these: the same objects, and nothing was edited in place.
+    @classmethod
+    def of(
+        cls, span_id: str, blocks: list[ContextBlock], states: list[_State], messages: Sequence[BaseMessage]
+    ) -> _Branch:
+        """A branch that begins with one call."""
+        return cls(span_id, blocks, states, [state[1] for state in states], list(messages))
+
+    def begins(self, carried: Carried) -> bool:
+        """Whether what is carried begins with all of this: the same objects, and nothing was edited in place.
 
         What was said long ago is asked for its content only; whoever edits tool calls edits the last ones.
         """
         count = len(self.messages)
-        if not 0 < count <= len(messages) or not all(map(is_, self.messages, messages)):
+        if not 0 < count <= len(carried.messages) or not all(map(is_, self.messages, carried.messages)):
             return False
-        if [state[1] for state in self.states] != list(map(_CONTENT, messages[:count])):
+        if self.contents != (carried.contents if count == len(carried.contents) else carried.contents[:count]):
             return False
-        return self.states[-_RECENT:] == [_state(message) for message in messages[:count][-_RECENT:]]
+        recent = slice(max(0, count - _RECENT), count)
+        return self.states[recent] == list(map(_state, carried.messages[recent], carried.contents[recent]))
 
 
 @dataclass(eq=False, slots=True)
@@ -309,17 +337,17 @@ def _is_message(kind: type) -> bool:
     return issubclass(kind, BaseMessage)
 
 
-def _state(message: BaseMessage) -> _State:
+def _state(message: BaseMessage, content: Any) -> _State:
     """What a message's block depends on, by reference: type, content, tool calls, and last its id.
 
-    Runs for every message of every call, so the common types come first.
+    Runs for many messages of every call, so the common types come first.
     """
     if type(message) is AIMessage:
-        return AIMessage, message.content, message.tool_calls or message.invalid_tool_calls, message.id
+        return AIMessage, content, message.tool_calls or message.invalid_tool_calls, message.id
     kind = type(message)
     if kind in _WITHOUT_CALLS:
-        return kind, message.content, None, message.id
-    return (kind, _role(message)), message.content, _calls(message), message.id
+        return kind, content, None, message.id
+    return (kind, _role(message)), content, _calls(message), message.id
 
 
 def _calls(message: BaseMessage) -> list[Any]:

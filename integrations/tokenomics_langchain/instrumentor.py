@@ -18,8 +18,6 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError(error.name, extra="langchain") from error
 
-from opentelemetry.trace import Span
-
 from tokenomics_langchain.callbacks import TokenomicsCallbackHandler
 from tokenomics_langchain.listening import Listener, listen
 from tokenomics_langchain.model_frames import ModelFrames
@@ -56,11 +54,7 @@ class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             raise ValueError(f"got a handler together with {', '.join(options)}: give these to the handler")
         tracing = handler or TokenomicsCallbackHandler(**options)
 
-        def find_span(run_id: Any) -> Span | None:
-            run = tracing.find(run_id)
-            return None if run is None else run.span
-
-        self._frames = ModelFrames(find_span)
+        self._frames = ModelFrames(tracing.find)
         self._frames.install()
         self._listeners = (listen(tracing), listen(self._frames.stream_starts))
 

@@ -20,16 +20,16 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, get_current_span, set_span_in_context
+from opentelemetry.trace import get_current_span, set_span_in_context
 
-from tokenomics_langchain.ambient import AmbientSpan
+from tokenomics_langchain.ambient import AmbientSpan, Shown
 
-__all__ = ["FindSpan", "ModelFrames"]
+__all__ = ["FindRun", "ModelFrames"]
 
 _LOGGER = logging.getLogger(__name__)
 
-FindSpan = Callable[[UUID], Span | None]
-"""The span of a model call, by its run; `None` where nothing records it."""
+FindRun = Callable[[UUID], Shown | None]
+"""A model call, by the id of its run; `None` where nothing records it."""
 
 _beginning: ContextVar[_Stream | None] = ContextVar("tokenomics_stream_that_begins", default=None)
 
@@ -42,9 +42,10 @@ class _Stream:
         self._inside: Context | None = None
         self._outside: Context | None = None
 
-    def begin(self, span: Span | None) -> None:
+    def begin(self, call: Shown | None) -> None:
         """Make its span current in this step, and in those that follow."""
         self._has_begun = True
+        span = None if call is None else call.started_span()
         if span is not None and get_current_span() is not span:
             self._inside = set_span_in_context(span)
             otel_context.attach(self._inside)
@@ -70,8 +71,8 @@ class _StreamStarts(BaseCallbackHandler):
     raise_error = False
     run_inline = True
 
-    def __init__(self, find_span: FindSpan) -> None:
-        self._find_span = find_span
+    def __init__(self, find_run: FindRun) -> None:
+        self._find_run = find_run
 
     @property
     def ignore_llm(self) -> bool:
@@ -97,20 +98,20 @@ class _StreamStarts(BaseCallbackHandler):
         """A model call starts; if in a stream's first step, then it is the stream's own, for others come later."""
         if (stream := _beginning.get()) is not None:
             _beginning.set(None)
-            stream.begin(self._find_span(run_id))
+            stream.begin(self._find_run(run_id))
 
 
 class ModelFrames:
     """Makes the spans of all chat model calls current in their frames, from `install` to `remove`.
 
     Args:
-        find_span: The span of a model call.
+        find_run: Finds model calls.
     """
 
-    def __init__(self, find_span: FindSpan) -> None:
-        self.stream_starts: BaseCallbackHandler = _StreamStarts(find_span)
+    def __init__(self, find_run: FindRun) -> None:
+        self.stream_starts: BaseCallbackHandler = _StreamStarts(find_run)
         """Has to listen to all runs, as the last handler."""
-        self._find_span = find_span
+        self._find_run = find_run
         self._wrapped: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
     def install(self) -> None:
@@ -161,8 +162,10 @@ class ModelFrames:
         return generate_in_span
 
     def _attach(self, run_manager: Any) -> AmbientSpan | None:
-        span = None if run_manager is None else self._find_span(run_manager.run_id)
-        return None if span is None or get_current_span() is span else AmbientSpan.attach(span)
+        call = None if run_manager is None else self._find_run(run_manager.run_id)
+        current = otel_context.get_current()
+        is_current = isinstance(current, AmbientSpan) and current.shows(call)
+        return None if call is None or is_current else AmbientSpan.attach(call)
 
 
 def _around_stream(stream: Callable[..., Any]) -> Callable[..., Any]:

@@ -131,6 +131,10 @@ class Planners:
                 "drop the first, or the executor of the second"
             )
 
+    def __bool__(self) -> bool:
+        """Whether anything is declared."""
+        return bool(self._by_node or self._by_schema)
+
     def of_node(self, name: str) -> Planner | None:
         """The planner that the node of this name is."""
         return self._by_node.get(name)

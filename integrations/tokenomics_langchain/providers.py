@@ -11,14 +11,16 @@ import atexit
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from types import MethodType
 from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
 
+from tokenomics_langchain.backlog import drain_all
 from tokenomics_langchain.interrupts import Interruptions
 from tokenomics_langchain.runs import Runs
 from tokenomics_plugin import semconv
@@ -56,6 +58,7 @@ class Shared:
         if provider is not None and not isinstance(provider, ProxyTracerProvider):
             self._is_watched = True
             _sweep_at_shutdown(provider, weakref.ref(self.runs))
+            _before(provider, "force_flush", drain_all)
 
 
 _shared: weakref.WeakKeyDictionary[Any, Shared] = weakref.WeakKeyDictionary()
@@ -84,19 +87,24 @@ def tracer_of(provider: TracerProvider | None) -> Tracer:
 def _sweep_at_shutdown(provider: Any, runs: weakref.ref[Runs]) -> None:
     # The SDK's provider shuts down at exit too; what is registered later is called earlier.
     atexit.register(_sweep, runs)
-    shutdown = getattr(provider, "shutdown", None)
-    if not isinstance(shutdown, MethodType):
-        return
-    original = weakref.WeakMethod(shutdown)
+    _before(provider, "shutdown", partial(_sweep, runs))
 
-    @wraps(shutdown)
-    def sweep_and_shut_down(*args: Any, **kwargs: Any) -> Any:
-        _sweep(runs)
+
+def _before(provider: Any, name: str, prepare: Callable[[], None]) -> None:
+    """Have something done before a method of a provider runs."""
+    method = getattr(provider, name, None)
+    if not isinstance(method, MethodType):
+        return
+    original = weakref.WeakMethod(method)
+
+    @wraps(method)
+    def prepare_and_call(*args: Any, **kwargs: Any) -> Any:
+        prepare()
         method = original()
         return None if method is None else method(*args, **kwargs)
 
-    with suppress(AttributeError, TypeError):  # a provider that takes no attributes keeps its own shutdown
-        provider.shutdown = sweep_and_shut_down
+    with suppress(AttributeError, TypeError):  # a provider that takes no attributes keeps its own method
+        setattr(provider, name, prepare_and_call)
 
 
 def _sweep(runs: weakref.ref[Runs]) -> None:
@@ -104,5 +112,6 @@ def _sweep(runs: weakref.ref[Runs]) -> None:
         return
     try:
         open_runs.sweep()
+        drain_all()
     except Exception as error:
         _LOGGER.warning("ending the spans that were open failed with %s", type(error).__qualname__)

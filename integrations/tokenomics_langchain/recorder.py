@@ -1,6 +1,7 @@
 """From LangChain's events to spans: what each kind of run is shown as, and what its span says at its end.
 
-Every event has one method here. What the pieces mean is decided elsewhere: `chains` tells chain runs apart,
+Every event has one method here, which does what must be done at once: who runs, inside what, and what is read that
+the program may change. What the spans say waits in the tree's backlog. What the pieces mean is decided elsewhere: `chains` tells chain runs apart,
 `endings` errors from control flow, `attempts` retries, `interrupts` replays, `hand_offs` who takes over,
 `answered_calls` what never ran, `tallies` what agents used.
 """
@@ -45,6 +46,7 @@ from tokenomics_langchain.attributes import (
     token_usage,
     tool_attributes,
 )
+from tokenomics_langchain.backlog import Report
 from tokenomics_langchain.chains import (
     agent_name,
     branch_name,
@@ -56,7 +58,7 @@ from tokenomics_langchain.chains import (
     workflow_name,
 )
 from tokenomics_langchain.content import ContentCapture
-from tokenomics_langchain.context import Conversation
+from tokenomics_langchain.context import Carried, Conversation
 from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState, ending_of, full_name
 from tokenomics_langchain.events import CallEvents
 from tokenomics_langchain.hand_offs import note_agent, note_hand_off, taken_over
@@ -132,6 +134,7 @@ class Recorder:
         fingerprint_keys: Keys of the fingerprints that stand for content.
         planners: Nodes and schemas that the application declared to be plans.
         step_kinds: What it declared nodes to be for.
+        report: Is told what failed.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class Recorder:
         fingerprint_keys: FingerprintKeys,
         planners: Planners,
         step_kinds: Mapping[str, StepKind],
+        report: Report,
     ) -> None:
         self._tracer = tracer
         self._shared = shared
@@ -155,6 +159,9 @@ class Recorder:
         self._fingerprint_keys = fingerprint_keys
         self._planners = planners
         self._step_kinds = step_kinds
+        self._report = report
+        # Content and plans are read when they are reported: they may be of any size, and may change.
+        self._is_prompt = bool(capture) or bool(planners)
         self._graph_lock = threading.Lock()
 
     # Chains: workflows, agents, nodes, branches, and parts that get no span
@@ -179,9 +186,7 @@ class Recorder:
             self._show_graph(run.parent, first_node=name)
             run.graph, run.agent_name = run.parent.graph, run.parent.agent_name
             run.role = node_role(run)
-        if run.role is not None:
-            run.as_node = NodeFacts()
-        else:
+        if run.role is None:
             run.kind, run.is_fallbacks = chain_kind(run), is_fallbacks(run)
         self._show_chain(run)
 
@@ -191,7 +196,7 @@ class Recorder:
 
     def _show_graph(self, graph: Run, *, first_node: str | None) -> None:
         """Show a run as a graph that took itself for something else until its first node started."""
-        if graph.kind in _GRAPHS and graph.span is not None:
+        if graph.kind in _GRAPHS:
             return
         with self._graph_lock:  # first nodes that run in parallel start in several threads
             if graph.kind in (RunKind.PART, RunKind.BRANCH):
@@ -201,18 +206,24 @@ class Recorder:
     def _show_chain(self, run: Run) -> None:
         match run.kind:
             case RunKind.PART:
-                begin_attempt(run)
+                if run.role is not None:
+                    run.as_node = NodeFacts()
+                self._later(run, _begin_part, run)
             case RunKind.NODE:
-                self._show_node(run)
+                self._begin_node(run)
+                self._attach(run)
             case RunKind.BRANCH:
-                self._show_branch(run)
+                self._later(run, self._show_branch, run)
+                self._attach(run)
             case _:
-                self._show_workflow_or_agent(run)
+                run.graph, run.as_graph = run, GraphFacts()
+                if run.kind is RunKind.AGENT:
+                    run.agent_name = agent_name(run)
+                self._later(run, self._show_workflow_or_agent, run)
 
     def _show_workflow_or_agent(self, run: Run) -> None:
-        run.graph, run.as_graph = run, GraphFacts()
+        _inherit(run)
         if run.kind is RunKind.AGENT:
-            run.agent_name = agent_name(run)
             operation, name, links = semconv.OPERATION_INVOKE_AGENT, run.agent_name, taken_over(run)
             attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
         else:
@@ -223,9 +234,16 @@ class Recorder:
         self._show(run, _span_name(operation, name), attributes, links=links)
         self._add_content(run, lambda: state_input_content(run.inputs))
 
-    def _show_node(self, run: Run) -> None:
-        operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
+    def _begin_node(self, run: Run) -> None:
         run.as_node = NodeFacts()
+        # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
+        is_workflows = run.graph is not None and run.graph.kind is RunKind.WORKFLOW
+        # Before the node changes the state.
+        self._later(run, self._show_node, run, _state_fingerprint(run) if is_workflows else None)
+
+    def _show_node(self, run: Run, state: str | None) -> None:
+        _inherit(run)
+        operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
         run.step_kind = kind_of_node(run.name, run.metadata, self._step_kinds)
         run.planner, title = self._planners.of_node(run.name or ""), run.name
         if run.planner is not None:
@@ -242,17 +260,14 @@ class Recorder:
         key = RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
         self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
         carried_out(run)
-        self._attach(run)
-        is_new = run.attempt_number == 1 and not attributes.get(semconv.REPLAY)
-        if is_new and run.graph is not None and run.graph.kind is RunKind.WORKFLOW:
-            # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
-            self._note_visit(run, run.name, _state_fingerprint(run))
+        if run.attempt_number == 1 and not attributes.get(semconv.REPLAY):
+            self._note_visit(run, run.name, state)
 
     def _show_branch(self, run: Run) -> None:
+        _inherit(run)
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
         attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), (semconv.BRANCH_NAME, name), _SHOWN_AS_CHAIN)
         self._show(run, _span_name(operation, name), attributes)
-        self._attach(run)
 
     # Models
 
@@ -275,28 +290,44 @@ class Recorder:
         run = self._begin(RunKind.MODEL, run_id, parent_run_id, None, tags, metadata, moment)
         if run is None:
             return
+        run.inputs = inputs
+        carried = Carried.now(inputs) if operation == semconv.OPERATION_CHAT else None
+        self._later(run, self._show_model, run, operation, serialized, params, options, carried, content)
+        if run.parent is not None and run.parent.role is NodeRole.MODEL:
+            # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
+            self._attach(run)
+
+    def _show_model(
+        self,
+        run: Run,
+        operation: str,
+        serialized: Mapping[str, Any],
+        params: Mapping[str, Any],
+        options: Mapping[str, Any],
+        carried: Carried | None,
+        content: Callable[[], Attributes],
+    ) -> None:
+        _inherit(run)
         attributes = request_attributes(
-            operation, metadata=metadata, params=params, options=options, serialized=serialized
+            operation, metadata=run.metadata, params=params, options=options, serialized=serialized
         )
         if not self._capture.on_spans:  # the names of people, for one, stop a dialogue
             attributes.pop(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, None)
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
-        run.name, run.inputs, run.request = model if isinstance(model, str) else None, inputs, attributes
+        run.name, run.request = model if isinstance(model, str) else None, attributes
         run.describe_input = content if self._capture.on_events else None
         key = _replay_key(run)
         run.plan_schema = asked_plan(options, self._planners)
         if run.plan_schema is not None:
             self._show_plan(run, None)
         begin_step(run, self._planners)
-        self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
+        self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(run.metadata), key=key)
         count_model_call(run)
         carried_out(run)
-        if operation == semconv.OPERATION_CHAT and run.span is not None and run.span.is_recording():
-            run.context = run.tree.conversation.carried(run.span_id, inputs)
-        if run.parent is not None and run.parent.role is NodeRole.MODEL:
-            # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
-            self._attach(run)
-            if run.graph is not None and run.graph.as_graph is not None:
+        if carried is not None and run.span is not None and run.span.is_recording():
+            run.context = run.tree.conversation.carried(run.span_id, carried)
+        if run.parent is not None and run.parent.role is NodeRole.MODEL and run.graph is not None:
+            if run.graph.as_graph is not None:
                 run.graph.as_graph.tools = params.get("tools") or ()
         self._add_content(run, content)
 
@@ -327,11 +358,14 @@ class Recorder:
 
     def _begin_stream(self, run: Run, chunk: object, moment: Moment) -> Stream:
         waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
+        self._later(run, self._show_stream, run, waited_s)
+        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
+
+    def _show_stream(self, run: Run, waited_s: float) -> None:
         if run.span is not None:
             run.span.set_attributes(
                 {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
             )
-        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
 
     # Tools and retrievers
 
@@ -353,6 +387,12 @@ class Recorder:
         if run is None:
             return
         run.tool_call_id, run.inputs = call_id, arguments
+        self._later(run, self._show_tool, run, description)
+        self._attach(run)
+
+    def _show_tool(self, run: Run, description: str | None) -> None:
+        _inherit(run)
+        name, call_id = run.name, run.tool_call_id
         if call_id is not None:
             run.tree.answered_ids.add(call_id)
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
@@ -367,8 +407,7 @@ class Recorder:
         self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
         count_tool_call(run)
         carried_out(run)
-        self._attach(run)
-        self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
+        self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(run.inputs)})
 
     def tool_ended(self, run_id: UUID, output: Any, moment: Moment) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
@@ -388,8 +427,11 @@ class Recorder:
     ) -> None:
         """Show a retrieval; LangChain does not name the data source, so neither does the span."""
         run = self._begin(RunKind.RETRIEVAL, run_id, parent_run_id, name, tags, metadata, moment)
-        if run is None:
-            return
+        if run is not None:
+            self._later(run, self._show_retrieval, run, content)
+
+    def _show_retrieval(self, run: Run, content: Callable[[], Attributes]) -> None:
+        _inherit(run)
         operation = semconv.OPERATION_RETRIEVAL
         attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes()
         self._show(run, operation, attributes, kind=SpanKind.CLIENT)
@@ -434,8 +476,11 @@ class Recorder:
 
     def interrupted(self, run_id: UUID | None, checkpoint_id: str, count: int) -> None:
         """A graph stopped, to be resumed from a checkpoint."""
-        run = self._runs.find(run_id)
-        if run is None or run.span is None or run.as_graph is None:
+        if (run := self._runs.find(run_id)) is not None:
+            self._later(run, self._note_interrupt, run, checkpoint_id, count)
+
+    def _note_interrupt(self, run: Run, checkpoint_id: str, count: int) -> None:
+        if run.span is None or run.as_graph is None:
             return
         run.as_graph.is_interrupted, run.as_graph.interrupts = True, count or None
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
@@ -448,12 +493,15 @@ class Recorder:
 
     def resumed(self, run_id: UUID | None, checkpoint_id: str) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
-        run = self._runs.find(run_id)
-        if run is None or run.span is None or run.tree.is_resumed:
+        if (run := self._runs.find(run_id)) is not None:
+            self._later(run, self._note_resumption, run, checkpoint_id, Moment.now())
+
+    def _note_resumption(self, run: Run, checkpoint_id: str, moment: Moment) -> None:
+        if run.span is None or run.tree.is_resumed:
             return
         run.tree.is_resumed = True
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
-        run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(Moment.now()))
+        run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(moment))
         if (interruption := self._shared.interruptions.find(run.thread_id, checkpoint_id)) is not None:
             run.span.add_link(interruption.root, {semconv.LINK_KIND: semconv.LINK_RESUMES})
             run.tree.replayable = dict(interruption.executed)
@@ -479,8 +527,13 @@ class Recorder:
             self._shared.watch_provider()
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
-            run.step_id, run.step_kind = parent.step_id, parent.step_kind
         return run if self._runs.add(run) else None
+
+    def _later(self, run: Run, step: Callable[..., None], *args: Any) -> None:
+        """Have something said about a run when it costs less; what must not wait is said now."""
+        run.tree.backlog.add(self._report, step, *args)
+        if self._is_prompt:
+            run.tree.backlog.drain()
 
     def _new_tree(self, moment: Moment) -> Tree:
         fingerprinter = self._fingerprint_keys.current(moment.unix_nano)
@@ -537,8 +590,8 @@ class Recorder:
             _note_executed(run, key)
 
     def _attach(self, run: Run) -> None:
-        if run.span is not None and run.attached is None and run.started.is_live:
-            run.attached = AmbientSpan.attach(run.span)
+        if run.attached is None and run.started.is_live:
+            run.attached = AmbientSpan.attach(run)
 
     def _add_content(self, run: Run, describe: Callable[[], Attributes]) -> None:
         if self._capture.on_spans and run.span is not None and run.span.is_recording():
@@ -558,11 +611,17 @@ class Recorder:
         run.is_reported = True
         inner_ending = ABANDONED if ending is COMPLETED else ending
         finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], moment, outputs)
+        if run.parent is None or run.parent.has_ended:
+            run.tree.backlog.drain()
 
     def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
-        """End a run's span, and pass on what the runs around it need to know."""
+        """End a run, and in time its span."""
         if run.attached is not None:
             run.attached.heal()
+        self._later(run, self._describe_end, run, ending, moment, outputs)
+
+    def _describe_end(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> None:
+        """End a run's span, and pass on what the runs around it need to know."""
         # What fails must not keep the rest from being said, least of all the end.
         try:
             ending = self._settle(run, ending, moment, outputs)
@@ -775,6 +834,17 @@ class Recorder:
         release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
+
+
+def _begin_part(run: Run) -> None:
+    _inherit(run)
+    begin_attempt(run)
+
+
+def _inherit(run: Run) -> None:
+    """What was found out about the run around it, and holds for a run as well."""
+    if run.parent is not None:
+        run.step_id, run.step_kind = run.parent.step_id, run.parent.step_kind
 
 
 def _context_of(run: Run) -> Context | None:

@@ -30,6 +30,7 @@ from opentelemetry.trace import Span, SpanContext, format_span_id, get_current_s
 
 from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span
 from tokenomics_langchain.attributes import Attributes
+from tokenomics_langchain.backlog import Backlog
 from tokenomics_langchain.context import Conversation
 from tokenomics_langchain.endings import ABANDONED, Ending
 from tokenomics_langchain.loops import LoopDetector
@@ -128,7 +129,7 @@ class Owner(Protocol):
     """Who records a run."""
 
     def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
-        """End the span of a run."""
+        """End a run, and in time its span."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -139,6 +140,8 @@ class Tree:
     """The outermost run that the handler sees."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while counters that several threads add to are changed."""
+    backlog: Backlog = field(default_factory=Backlog)
+    """What is still to be said about its runs."""
     fingerprinter: Fingerprinter
     """The key of its fingerprints."""
     conversation: Conversation
@@ -298,7 +301,7 @@ class Run:
     has_ended: bool = False
     """Whether it is over."""
     ended_unix_nano: int | None = None
-    """When it ended."""
+    """When it ended; `None` also while that is still to be said."""
     is_reported: bool = False
     """Whether LangChain reported its end."""
 
@@ -367,6 +370,12 @@ class Run:
     def seconds(self, moment: Moment) -> float:
         """How long it has been running."""
         return (moment.clock_ns - self.started.clock_ns) / 1e9
+
+    def started_span(self) -> Span | None:
+        """The span that shows it, started now if it was not."""
+        if self.span is None:
+            self.tree.backlog.drain()
+        return self.span
 
     def span_context(self) -> SpanContext | None:
         """Of the span that shows it."""
@@ -469,18 +478,13 @@ class Runs:
             if (removed := self.remove(outermost.run_id)) is not None:
                 root, left_open = removed
                 finish_all([(run, ABANDONED) for run in (*left_open, root)], now)
+                root.tree.backlog.drain()
 
 
 def finish_all(ended: Iterable[tuple[Run, Ending]], moment: Moment, outputs: Any = None) -> None:
-    """End runs, the outermost one last, whose outputs these are; what fails for one does not keep the others open."""
-    failure: Exception | None = None
+    """End runs, the outermost one last, whose outputs these are."""
     for run, ending in ended:
-        try:
-            run.owner.finish(run, ending, moment, outputs if run.is_reported else None)
-        except Exception as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
+        run.owner.finish(run, ending, moment, outputs if run.is_reported else None)
 
 
 def surroundings(parent: Run | None, current: Context) -> tuple[Context, Mapping[str, str], bool]:

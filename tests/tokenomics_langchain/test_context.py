@@ -35,7 +35,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
 from tokenomics_langchain.attributes import Attributes
-from tokenomics_langchain.context import Conversation
+from tokenomics_langchain.context import Carried, Conversation
 from tokenomics_plugin import semconv
 from tokenomics_plugin.context_blocks import ContextBlock, decode_blocks, resolve
 from tokenomics_plugin.fingerprint import FingerprintKeys
@@ -73,7 +73,7 @@ class _Trace:
 
     def call(self, *messages: BaseMessage) -> Attributes:
         span_id = f"{next(self._span_ids):016x}"
-        self.calls[span_id] = self.conversation.carried(span_id, messages)
+        self.calls[span_id] = self.conversation.carried(span_id, Carried.now(messages))
         # Asked of another conversation, which has nothing to remember.
         self.carried[span_id] = [_conversation().produced(message, span_id) for message in messages]
         return self.calls[span_id]
@@ -96,9 +96,9 @@ def _new_blocks(attributes: Attributes) -> int:
 def test_a_call_refers_to_the_one_before_and_lists_what_is_new() -> None:
     conversation = _conversation()
     system, question, answer, result = SystemMessage("be brief"), HumanMessage("hi"), _answer(1), _result(1)
-    first = conversation.carried("a" * 16, [system, question])
+    first = conversation.carried("a" * 16, Carried.now([system, question]))
     produced = conversation.produced(answer, "a" * 16, tokens=17), conversation.produced(result, "b" * 16)
-    second = conversation.carried("c" * 16, [system, question, answer, result])
+    second = conversation.carried("c" * 16, Carried.now([system, question, answer, result]))
     assert set(first) == {semconv.CONTEXT_BLOCKS}
     assert (second[semconv.CONTEXT_PREVIOUS], second[semconv.CONTEXT_KEPT]) == ("a" * 16, 2)
     context = resolve({"a" * 16: first, "c" * 16: second})["c" * 16] or ()
@@ -248,7 +248,7 @@ def test_a_call_that_repeats_another_lists_nothing() -> None:
 
 
 def test_a_call_without_messages_says_so() -> None:
-    assert _conversation().carried("a" * 16, []) == {semconv.CONTEXT_BLOCKS: "[]"}
+    assert _conversation().carried("a" * 16, Carried.now([])) == {semconv.CONTEXT_BLOCKS: "[]"}
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,9 @@ def test_a_size_is_known_where_it_says_something_about_tokens(content: Any, size
 def test_content_that_cannot_be_compared_equals_nothing_and_disturbs_no_other() -> None:
     conversation = _conversation()
     odd = HumanMessage([{"type": "text", "text": "x", "extra": object()}])
-    calls = {span * 16: conversation.carried(span * 16, [HumanMessage("q"), odd, _answer(1)]) for span in "ab"}
+    calls = {
+        span * 16: conversation.carried(span * 16, Carried.now([HumanMessage("q"), odd, _answer(1)])) for span in "ab"
+    }
     first, second = resolve(calls).values()
     assert first is not None
     assert second is not None
@@ -317,7 +319,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = _conversation()
     for turn in range(50):
         conversation.produced(_result(turn), "a" * 16)
-        conversation.carried("b" * 16, [SystemMessage(f"agent {turn}")])
+        conversation.carried("b" * 16, Carried.now([SystemMessage(f"agent {turn}")]))
     assert len(conversation._hashed) == len(conversation._produced) == 10
     assert len(conversation._branches) == 16
 
@@ -331,7 +333,7 @@ def test_the_answer_of_a_stream_is_known_again_after_langgraph_made_a_message_of
     message.name = "agent"
     conversation = _conversation()
     produced = conversation.produced(chunk, "f" * 16, tokens=3)
-    attributes = conversation.carried("a" * 16, [message])
+    attributes = conversation.carried("a" * 16, Carried.now([message]))
     (block,) = resolve({"a" * 16: attributes})["a" * 16] or ()
     assert block is not None
     assert (block.hash, block.tokens, block.producer) == (produced, 3, "f" * 16)
@@ -499,7 +501,7 @@ def test_threads_that_share_a_conversation_each_read_back_what_they_carried() ->
         start.wait(timeout=10)
         for turn in range(30):
             span_id = f"{agent:08x}{turn:08x}"
-            calls[span_id], lengths[span_id] = conversation.carried(span_id, messages), len(messages)
+            calls[span_id], lengths[span_id] = conversation.carried(span_id, Carried.now(messages)), len(messages)
             answer = _answer(100 * agent + turn)
             conversation.produced(answer, span_id, tokens=turn)
             conversation.fingerprint({"messages": messages})
