@@ -57,6 +57,8 @@ class TokenUsage:
     def __post_init__(self) -> None:
         for name in _CLASSES:
             value = getattr(self, name)
+            if type(value) is int and value >= 0:
+                continue
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be an int or None (unknown), got {value!r}")
             if value is not None and value < 0 and not self.inconsistencies:
@@ -188,12 +190,7 @@ ZERO = TokenUsage(**dict.fromkeys(_CLASSES, 0))  # type: ignore[arg-type]  # the
 
 
 def _sum(*counts: int | None) -> int | None:
-    total = 0
-    for count in counts:
-        if count is None:
-            return None
-        total += count
-    return total
+    return None if None in counts else sum(counts)  # type: ignore[arg-type]  # none of them is None
 
 
 def _part(count: int | None, *, total: int | None) -> int | None:
@@ -202,6 +199,8 @@ def _part(count: int | None, *, total: int | None) -> int | None:
 
 def _count(source: Mapping[str, Any], name: str) -> int | None:
     value = source.get(name)
+    if type(value) is int:
+        return value
     if value is None or isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         return None
     try:
@@ -231,6 +230,9 @@ def _contradictions(
     cache_write_tokens: int | None,
     reasoning_tokens: int | None,
 ) -> tuple[str, ...]:
+    parts = cache_read_tokens or cache_write_tokens or reasoning_tokens
+    if not parts and (input_tokens or 0) >= 0 and (output_tokens or 0) >= 0:
+        return ()
     problems = [
         f"{name}={count} is negative"
         for name, count in (

@@ -104,8 +104,8 @@ def request_attributes(
 def response_attributes(result: LLMResult) -> Attributes:
     """The response half of an inference span, but for the usage: id, model and finish reasons."""
     generations = _generations(result)
-    sources = list(_sources(result))
-    reasons = tuple(reason for reason in map(finish_reason, generations) if reason is not None)
+    sources = _sources(result)
+    reasons = tuple([reason for reason in map(finish_reason, generations) if reason is not None])
     attributes: Attributes = {}
     if (response_id := _response_id(generations, sources)) is not None:
         attributes[semconv.GEN_AI_RESPONSE_ID] = response_id
@@ -132,9 +132,11 @@ def token_usage(result: LLMResult) -> TokenUsage | None:
 
 def is_cache_hit(result: LLMResult) -> bool:
     """Whether LangChain's own cache answered: it repeats the usage of the call that it remembers, at no cost."""
-    messages = (g.message for g in _generations(result) if isinstance(g, ChatGeneration))
-    usages = (getattr(message, "usage_metadata", None) or {} for message in messages)
-    return any(usage.get("total_cost") == 0 for usage in usages)
+    for generation in _generations(result):
+        usage = getattr(generation.message, "usage_metadata", None) if isinstance(generation, ChatGeneration) else None
+        if usage and usage.get("total_cost") == 0:
+            return True
+    return False
 
 
 def estimated_usage(reported: TokenUsage | None, streamed: Mapping[str, Any] | None, *, characters: int) -> TokenUsage:
@@ -185,23 +187,21 @@ def _server(settings: Mapping[str, Any]) -> Attributes:
         return {}
 
 
-def _generations(result: LLMResult) -> list[Any]:
+def _generations(result: LLMResult) -> Sequence[Any]:
     # One run is one prompt, so the outer list has one entry; a failed call may have none.
-    return list(result.generations[0]) if result.generations else []
+    return result.generations[0] if result.generations else ()
 
 
-def _sources(result: LLMResult) -> Iterable[Mapping[str, Any]]:
-    for generation in _generations(result):
-        yield from _generation_sources(generation)
+def _sources(result: LLMResult) -> list[Mapping[str, Any]]:
+    sources = [source for generation in _generations(result) for source in _generation_sources(generation)]
     if result.llm_output:
-        yield result.llm_output
+        sources.append(result.llm_output)
+    return sources
 
 
-def _generation_sources(generation: Generation) -> Iterable[Mapping[str, Any]]:
-    if isinstance(generation, ChatGeneration) and (metadata := generation.message.response_metadata):
-        yield metadata
-    if generation.generation_info:
-        yield generation.generation_info
+def _generation_sources(generation: Generation) -> list[Mapping[str, Any]]:
+    metadata = generation.message.response_metadata if isinstance(generation, ChatGeneration) else None
+    return [source for source in (metadata, generation.generation_info) if source]
 
 
 def _lookup(sources: Iterable[Mapping[str, Any]], *names: str) -> Iterable[Any]:
@@ -216,7 +216,7 @@ def _first_text(sources: Iterable[Mapping[str, Any]], names: Sequence[str]) -> s
     return None
 
 
-def _response_id(generations: list[Any], sources: Iterable[Mapping[str, Any]]) -> str | None:
+def _response_id(generations: Sequence[Any], sources: Iterable[Mapping[str, Any]]) -> str | None:
     if (given := _first_text(sources, ("id",))) is not None:
         return given
     messages = (generation.message.id for generation in generations if isinstance(generation, ChatGeneration))

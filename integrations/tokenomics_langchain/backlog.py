@@ -114,9 +114,15 @@ class _Watch:
     def _run(self) -> None:
         while True:
             self._something_waits.wait()
+            waiting = dict(self._waiting)
             time.sleep(_DELAY_S)
             self._something_waits.clear()
-            self.drain()
+            # Those that have begun to wait since then have time; most will be drained by then where they are filled.
+            for key, backlog in waiting.items():
+                if self._waiting.get(key) is backlog:
+                    backlog.drain()
+            if self._waiting:
+                self._something_waits.set()
 
 
 _watch: Final = _Watch()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, is_
 from typing import Any, Final, TypeVar
@@ -123,7 +123,7 @@ class Conversation:
         with self._lock:
             hashed = self._hash(message, _state(message, message.content))
             hashed.block = None
-            production = _Production(message, span_id=span_id, tokens=tokens, hash=hashed.hash)
+            production = _Production(message, span_id, tokens, hashed.hash)
             for name in _names(message):
                 _put(self._produced, name, production)
         return hashed.hash
@@ -227,15 +227,10 @@ class Conversation:
         _, content, calls, _ = state
         body, asked = _encoded(content), _encoded_calls(calls)
         if body is None or asked is None:
-            return _Hashed(message, _frozen_state(state), hash=self._fingerprinter.unlike_any(), role=role, size=None)
-        form = "text" if isinstance(content, str) else "blocks"
-        return _Hashed(
-            message,
-            _frozen_state(state),
-            hash=self._fingerprinter.of(author, form, body, asked),
-            role=role,
-            size=len(body) + len(asked) if _is_text(content) else None,
-        )
+            return _Hashed(message, _frozen_state(state), self._fingerprinter.unlike_any(), role, None)
+        form, is_text = ("text", True) if isinstance(content, str) else ("blocks", _is_text(content))
+        hash_ = self._fingerprinter.of(author, form, body, asked)
+        return _Hashed(message, _frozen_state(state), hash_, role, len(body) + len(asked) if is_text else None)
 
     def _expand(self, value: Any) -> tuple[str, Any] | None:
         kind = type(value)  # isinstance would ask a proxy for its __class__
@@ -307,7 +302,7 @@ class _Hashed:
     """Made when a call first carries it."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class _Production:
     """A message that a span produced."""
 
@@ -362,13 +357,14 @@ def _role(message: BaseMessage) -> tuple[str, str]:
     return ("other", f"{message.type} {message.__dict__.get('role')}") if role is None else (role, role)
 
 
-def _names(message: BaseMessage) -> Iterator[int | tuple[str, str]]:
+def _names(message: BaseMessage) -> list[int | tuple[str, str]]:
     """What a message can be known again by, the surest first."""
-    yield id(message)
+    names: list[int | tuple[str, str]] = [id(message)]
     if message.id is not None:
-        yield "message", message.id
+        names.append(("message", message.id))
     if isinstance(message, ToolMessage):
-        yield "tool call", message.tool_call_id
+        names.append(("tool call", message.tool_call_id))
+    return names
 
 
 def _encoded(content: Any) -> bytes | None:
@@ -382,13 +378,14 @@ def _encoded_calls(calls: list[Any] | None) -> bytes | None:
     return _encoded([[call.get("name"), call.get("args"), call.get("id")] for call in calls]) if calls else b""
 
 
-def _is_text(content: Any) -> bool:
-    blocks = [content] if isinstance(content, str) else content
-    return all(isinstance(block, str) or block.get("type", "text") in _TEXTUAL for block in blocks)
+def _is_text(content: list[Any]) -> bool:
+    return all(isinstance(block, str) or block.get("type", "text") in _TEXTUAL for block in content)
 
 
 def _frozen_state(state: _State) -> _State:
     kind, content, calls, message_id = state
+    if type(content) is str and not calls:
+        return state  # nothing in it can be edited
     return kind, _frozen(content), _frozen(calls), message_id
 
 

@@ -17,6 +17,12 @@ _MAX_PARTS: Final = 1_000
 
 def messages_of(output: Any) -> list[BaseMessage]:
     """The messages that an output adds to the state, in their order: the last ones, if there are very many."""
+    if type(output) is dict and isinstance(output.get("messages"), list):
+        output = output["messages"]
+    if type(output) is list and len(output) == 1:
+        output = output[0]
+    if isinstance(output, BaseMessage):
+        return [output]
     messages: list[BaseMessage] = []
     waiting, steps = [output], 0
     while waiting and steps < _MAX_PARTS:

@@ -1,9 +1,10 @@
 """From LangChain's events to spans: what each kind of run is shown as, and what its span says at its end.
 
 Every event has one method here, which does what must be done at once: who runs, inside what, and what is read that
-the program may change. What the spans say waits in the tree's backlog. What the pieces mean is decided elsewhere: `chains` tells chain runs apart,
-`endings` errors from control flow, `attempts` retries, `interrupts` replays, `hand_offs` who takes over,
-`answered_calls` what never ran, `tallies` what agents used.
+the program may change. What the spans say is a step of its own, which waits in the tree's backlog: such steps rely on
+those before them, and on nothing that a run does after its event. What the pieces mean is decided elsewhere: `chains`
+tells chain runs apart, `endings` errors from control flow, `attempts` retries, `interrupts` replays, `hand_offs` who
+takes over, `answered_calls` what never ran, `tallies` what agents used.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ from tokenomics_langchain.runs import (
     Tree,
     finish_all,
     surroundings,
+    wall_clock,
 )
 from tokenomics_langchain.steps import (
     KIND_OF_RETRIEVAL,
@@ -293,7 +295,7 @@ class Recorder:
         run.inputs = inputs
         carried = Carried.now(inputs) if operation == semconv.OPERATION_CHAT else None
         self._later(run, self._show_model, run, operation, serialized, params, options, carried, content)
-        if run.parent is not None and run.parent.role is NodeRole.MODEL:
+        if _is_agents(run):
             # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
             self._attach(run)
 
@@ -326,10 +328,9 @@ class Recorder:
         carried_out(run)
         if carried is not None and run.span is not None and run.span.is_recording():
             run.context = run.tree.conversation.carried(run.span_id, carried)
-        if run.parent is not None and run.parent.role is NodeRole.MODEL and run.graph is not None:
-            if run.graph.as_graph is not None:
-                run.graph.as_graph.tools = params.get("tools") or ()
         self._add_content(run, content)
+        if run.graph is not None and run.graph.as_graph is not None and _is_agents(run):
+            run.graph.as_graph.tools = params.get("tools") or ()
 
     def chunk_arrived(
         self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, moment: Moment
@@ -411,7 +412,8 @@ class Recorder:
 
     def tool_ended(self, run_id: UUID, output: Any, moment: Moment) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
-        failed = any(isinstance(m, ToolMessage) and m.status == "error" for m in messages_of(output))
+        messages = (output,) if type(output) is ToolMessage else messages_of(output)
+        failed = any(isinstance(message, ToolMessage) and message.status == "error" for message in messages)
         self._end(run_id, _TOOL_FAILED if failed else COMPLETED, moment, output)
 
     def retrieval_started(
@@ -536,9 +538,13 @@ class Recorder:
             run.tree.backlog.drain()
 
     def _new_tree(self, moment: Moment) -> Tree:
-        fingerprinter = self._fingerprint_keys.current(moment.unix_nano)
+        distance_ns = wall_clock.distance_ns()
+        fingerprinter = self._fingerprint_keys.current(moment.clock_ns + distance_ns)
         return Tree(
-            fingerprinter=fingerprinter, conversation=Conversation(fingerprinter), last_event_ns=moment.clock_ns
+            fingerprinter=fingerprinter,
+            conversation=Conversation(fingerprinter),
+            wall_distance_ns=distance_ns,
+            last_event_ns=moment.clock_ns,
         )
 
     def _innermost(self, parent: Run | None) -> Run | None:
@@ -658,8 +664,8 @@ class Recorder:
         if usage is not None:
             attributes.update(usage.to_attributes())
         add_usage(run, usage)
-        in_agent = run.parent is not None and run.parent.role is NodeRole.MODEL
-        step = kind_of_model_call(has_tool_calls=bool(_tool_calls(response)), inside=run.step_kind, in_agent=in_agent)
+        has_tool_calls = bool(_tool_calls(response))
+        step = kind_of_model_call(has_tool_calls=has_tool_calls, inside=run.step_kind, in_agent=_is_agents(run))
         if step is not None and ending is COMPLETED:
             attributes.update(step.attributes())
         if run.span is not None and run.span.is_recording():
@@ -828,12 +834,16 @@ class Recorder:
             run.plan_span.end(unix_nano)
         if ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
             return
-        is_agents_call = run.kind is RunKind.MODEL and run.parent is not None and run.parent.role is NodeRole.MODEL
-        if is_agents_call and ending is COMPLETED and keep_answer(run, unix_nano):
+        if ending is COMPLETED and run.kind is RunKind.MODEL and _is_agents(run) and keep_answer(run, unix_nano):
             return
         release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
+
+
+def _is_agents(call: Run) -> bool:
+    """Whether the loop of an agent calls this model."""
+    return call.parent is not None and call.parent.role is NodeRole.MODEL
 
 
 def _begin_part(run: Run) -> None:

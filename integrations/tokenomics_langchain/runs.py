@@ -77,7 +77,7 @@ class NodeRole(Enum):
 
 
 class _WallClock:
-    """Wall clock times of a monotonic clock.
+    """How far the wall clock is from the monotonic one.
 
     Two clocks read one after the other may lie milliseconds apart when the thread is made to wait in between, so
     that a run would seem to end after the one around it. Their distance is measured once, and again only after the
@@ -87,11 +87,12 @@ class _WallClock:
     def __init__(self) -> None:
         self._distance_ns: int | None = None
 
-    def at(self, clock_ns: int) -> int:
-        """The wall clock when the monotonic one said this, just now."""
-        if self._distance_ns is None or abs(time.time_ns() - clock_ns - self._distance_ns) > _CLOCK_STEP_NS:
+    def distance_ns(self) -> int:
+        """From the monotonic clock to the wall clock now."""
+        ahead_ns = time.time_ns() - time.perf_counter_ns()
+        if self._distance_ns is None or abs(ahead_ns - self._distance_ns) > _CLOCK_STEP_NS:
             self._distance_ns = self._measured()
-        return clock_ns + self._distance_ns
+        return self._distance_ns
 
     @staticmethod
     def _measured() -> int:
@@ -103,14 +104,12 @@ class _WallClock:
 
 
 _CLOCK_STEP_NS: Final = 1_000_000_000
-_wall_clock = _WallClock()
+wall_clock: Final = _WallClock()
 
 
 class Moment(NamedTuple):
     """When and where an event happened."""
 
-    unix_nano: int
-    """Wall clock, for spans."""
     clock_ns: int
     """Monotonic clock, for durations."""
     context: Context
@@ -121,8 +120,7 @@ class Moment(NamedTuple):
     @classmethod
     def now(cls) -> Moment:
         """This moment, here."""
-        clock_ns = time.perf_counter_ns()
-        return cls(_wall_clock.at(clock_ns), clock_ns, otel_context.get_current())
+        return cls(time.perf_counter_ns(), otel_context.get_current())
 
 
 class Owner(Protocol):
@@ -146,6 +144,8 @@ class Tree:
     """The key of its fingerprints."""
     conversation: Conversation
     """What its model calls carried so far."""
+    wall_distance_ns: int
+    """From the monotonic clock to the wall clock, when it began."""
     last_event_ns: int
     """When something last happened in it, on the monotonic clock."""
     answered_ids: set[str] = field(default_factory=set)
@@ -158,8 +158,8 @@ class Tree:
     """Whether it goes on where another one was interrupted."""
 
     def unix_nano(self, moment: Moment) -> int:
-        """The wall clock at a moment, counted from the root's start, so that no clock step breaks the order."""
-        return self.root.started.unix_nano + moment.clock_ns - self.root.started.clock_ns
+        """The wall clock at a moment, counted from the tree's start, so that no clock step breaks the order."""
+        return moment.clock_ns + self.wall_distance_ns
 
 
 @dataclass(slots=True, eq=False)
