@@ -1,13 +1,13 @@
 """What tracing costs a program, beside what other tracers of LangChain cost it: CPU time, bytes and memory.
 
 Each tracer runs in a process of its own, a peer also in a virtual environment of its own, with the LangChain,
-LangGraph and OpenTelemetry that ours runs on where they resolve. Beside it stands a process of the same
-environment without a tracer. The programs are the same for all (`tracing_program.py`), and so is the way of the
-spans: a batch processor hands them to an exporter that drops them (`tracing_worker.py`).
+LangGraph and OpenTelemetry that ours runs on where they resolve. The programs are the same for all
+(`tracing_program.py`), and so is the way of the spans: a batch processor hands them to an exporter that drops them
+(`tracing_worker.py`). The same process runs each program without its tracer as well.
 
-The processes take turns, one at a time and in another order every round. A sample is the best of a few calls,
-because another process of a shared machine can only make a call slower; what a tracer adds is the difference to the
-untraced process of its environment in the same round; a figure is the median over the rounds. Time is CPU time, all
+The processes take turns, one at a time and in another order every round, and so do the calls with the tracer and
+without. A sample is the best of a few calls of either kind, because another process of a shared machine can only make
+a call slower; what a tracer adds is their difference; a figure is the median over the samples. Time is CPU time, all
 threads included. A span's share is what was added by the number of spans exported. That flatters a tracer with
 many cheap spans, so runs are compared as well.
 
@@ -148,12 +148,14 @@ class Bench:
 class Traced:
     """What a configuration did with a program."""
 
-    result: str
-    """A digest of what the program returned."""
     bytes_a_run: float
     spans_a_run: float
     cpu_s: list[float] = field(default_factory=list)
     """Of a run: each sample's best."""
+    untraced_s: list[float] = field(default_factory=list)
+    """The same without the tracer."""
+    returns_otherwise: list[bool] = field(default_factory=list)
+    """Whether the program returned something else than without the tracer, in each sample."""
 
 
 Measured = dict[Load, dict[Configuration, Traced]]
@@ -164,16 +166,17 @@ def measure(workers: Sequence[WorkerProcess], plan: Plan) -> Measured:
     turns = [(load, worker) for worker in workers for load in plan.loads(worker.configuration)]
     measured: Measured = defaultdict(dict)
     for load, worker in tqdm(turns, desc="weigh", mininterval=1):
-        answer = worker.ask(load, weigh=True)
+        answer = worker.ask(load)
         measured[load][worker.configuration] = Traced(
-            result=answer["result"],
-            bytes_a_run=answer["bytes_a_run"],
-            spans_a_run=answer["spans_a_run"],
+            bytes_a_run=answer["bytes_a_run"], spans_a_run=answer["spans_a_run"]
         )
     for _ in tqdm(range(plan.rounds), desc="rounds"):
         for load, worker in in_turn(turns):
-            answer = worker.ask(load)
-            measured[load][worker.configuration].cpu_s.append(min(answer["cpu_s"]))
+            answer = worker.ask(load, compare=True)
+            traced = measured[load][worker.configuration]
+            traced.cpu_s.append(min(answer["traced_s"]))
+            traced.untraced_s.append(min(answer["untraced_s"]))
+            traced.returns_otherwise.append(answer["returns_otherwise"])
     return measured
 
 
@@ -187,14 +190,16 @@ def in_turn(turns: Sequence[tuple[Load, WorkerProcess]]) -> Iterator[tuple[Load,
             yield load, worker
 
 
-def cpu_figures(traced: Traced, baseline: Traced) -> Figures:
+def cpu_figures(traced: Traced) -> Figures:
     """What a tracer took and added; what it added to a span is None where it exported none."""
-    pairs = list(zip(traced.cpu_s, baseline.cpu_s, strict=True))
+    pairs = list(zip(traced.cpu_s, traced.untraced_s, strict=True))
     added_ms = [1e3 * (cpu_s - baseline_s) for cpu_s, baseline_s in pairs]
     spans = traced.spans_a_run
     return {
+        "untraced_ms_a_run": 1e3 * statistics.median(traced.untraced_s),
         "cpu_ms_a_run": 1e3 * statistics.median(traced.cpu_s),
         "ratio": statistics.median(cpu_s / baseline_s for cpu_s, baseline_s in pairs),
+        "ratio_quartiles": quartiles([cpu_s / baseline_s for cpu_s, baseline_s in pairs]),
         "added_ms_a_run": statistics.median(added_ms),
         "added_ms_a_run_range": [min(added_ms), max(added_ms)],
         "added_us_a_span": 1e3 * statistics.median(added_ms) / spans if spans else None,
@@ -288,10 +293,7 @@ def residue_figures(traced: Residue, baseline: Residue) -> Figures:
 
 def all_cpu_figures(measured: Measured) -> dict[str, dict[str, Figures]]:
     return {
-        load.name: {
-            configuration.name: cpu_figures(traced, rows[untraced(configuration.home)])
-            for configuration, traced in rows.items()
-        }
+        load.name: {configuration.name: cpu_figures(traced) for configuration, traced in rows.items()}
         for load, rows in measured.items()
     }
 
@@ -317,11 +319,14 @@ def all_growth(measured: Measured, plan: Plan) -> dict[str, Figures]:
 
 def print_cpu(figures: dict[str, dict[str, Figures]]) -> None:
     for load, rows in figures.items():
-        print(f"\n{load:30}{'ms a run':>10}{'ratio':>7}{'added':>9}{'spans':>7}{'us a span':>11}{'kB a run':>11}")
+        print(
+            f"\n{load:30}{'untraced ms':>12}{'traced ms':>10}{'ratio':>7}{'added':>9}{'spans':>7}{'us a span':>11}"
+            f"{'kB a run':>11}"
+        )
         for name, row in rows.items():
             added = "-" if row["added_us_a_span"] is None else f"{row['added_us_a_span']:.0f}"
             print(
-                f"{name:30}{row['cpu_ms_a_run']:10.2f}{row['ratio']:7.2f}{row['added_ms_a_run']:9.2f}"
+                f"{name:30}{row['untraced_ms_a_run']:12.2f}{row['cpu_ms_a_run']:10.2f}{row['ratio']:7.2f}{row['added_ms_a_run']:9.2f}"
                 f"{row['spans_a_run']:7.0f}{added:>11}{row['bytes_a_run'] / 1e3:11.1f}"
             )
 
@@ -395,22 +400,15 @@ def make_bench(peers: Sequence[Peer], logs: Path) -> Bench:
 
 
 def timed_configurations(peers: Sequence[Peer]) -> Iterator[Configuration]:
-    yield untraced(OURS)
     yield from our_configurations()
     for peer in peers:
-        yield untraced(peer.name)
         yield from peer_configurations(peer)
 
 
 def watched_configurations(peers: Sequence[Peer]) -> list[Configuration]:
-    """Whose memory is measured: every tracer as it is meant to be used, where it can trace an agent."""
-    return [
-        configuration
-        for configuration in timed_configurations(peers)
-        if configuration.is_usual
-        and configuration.tracer != "trace_graph"
-        and (configuration.tracer != "none" or configuration.home == OURS)
-    ]
+    """Whose memory is measured: every tracer as it is meant to be used, where it can trace an agent; and none."""
+    usual = (configuration for configuration in timed_configurations(peers) if configuration.is_usual)
+    return [untraced(OURS), *(configuration for configuration in usual if configuration.tracer != "trace_graph")]
 
 
 # Checks
@@ -434,7 +432,7 @@ def make_checks(measured: Measured, figures: Figures, plan: Plan) -> list[Check]
 
 def is_promised(configuration: Configuration) -> bool:
     """Whether it is one of our ways in, as it is meant to be used."""
-    return configuration.home == OURS and configuration.is_usual and configuration.tracer != "none"
+    return configuration.home == OURS and configuration.is_usual
 
 
 def check_results(measured: Measured) -> Iterator[Check]:
@@ -442,7 +440,7 @@ def check_results(measured: Measured) -> Iterator[Check]:
         f"{configuration.name}: {load.name}"
         for load, rows in measured.items()
         for configuration, traced in rows.items()
-        if configuration.home == OURS and traced.result != rows[untraced(OURS)].result
+        if configuration.home == OURS and any(traced.returns_otherwise)
     ]
     yield Check(name="programs that return otherwise when they are traced", value=differ, goal="none", holds=not differ)
 
@@ -463,7 +461,7 @@ def check_peers(measured: Measured, cpu: Figures, plan: Plan) -> Iterator[Check]
     """Ours below every peer, whichever of its settings is the cheapest."""
     for load in plan.compared:
         rows = measured[load]
-        sampled = [name for name in rows if name.home != OURS and name.tracer != "none" and name.is_sampled]
+        sampled = [name for name in rows if name.home != OURS and name.is_sampled]
         for figure in ("added_us_a_span", "added_ms_a_run"):
             peers = {peer.name: cpu[load.name][peer.name][figure] for peer in sampled}
             for way in filter(is_promised, rows):

@@ -96,7 +96,7 @@ class Configuration:
 
 
 def untraced(home: str) -> Configuration:
-    """No tracer, in the environment of one."""
+    """No tracer, in the environment of one: what memory does by itself."""
     return Configuration(name=f"no tracer ({home})", home=home, tracer="none")
 
 
@@ -174,10 +174,10 @@ class WorkerProcess:
         status, end = self._process.wait(), self._log.read_text(encoding="utf-8")[-2_000:]
         raise RuntimeError(f"{self.configuration.name} ended with status {status}:\n{end}")
 
-    def ask(self, load: Load, *, weigh: bool = False) -> dict[str, Any]:
-        """Have it call a program, and tell what that took and left behind."""
+    def ask(self, load: Load, *, compare: bool = False) -> dict[str, Any]:
+        """Have it call a program, and tell what that left behind, or what it took with the tracer and without."""
         assert self._process.stdin is not None
-        request = {"program": load.program, "size": load.size, "calls": load.calls, "weigh": weigh}
+        request = {"program": load.program, "size": load.size, "calls": load.calls, "compare": compare}
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return self.read()
 

@@ -3,6 +3,10 @@
 It reads requests from stdin, `{"program": ..., "size": ..., "calls": ...}` a line, and answers each with one
 line of JSON on stdout. It runs in the environment of its tracer, so it imports only what all of them have.
 
+What a tracer adds is the difference to calls without it in this very process, one of the one kind after one of the
+other: two processes of one program differ by a tenth and more all their life, by where their code and data happen to
+lie.
+
 Every tracer's spans take the way that they take in production, through a batch processor, to an exporter that
 drops them. The batches are flushed while the clock runs: what a tracer leaves to a thread is paid for as well.
 """
@@ -21,9 +25,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.callbacks import BaseCallbackManager
+from langgraph.pregel import Pregel
+from langgraph.types import Command
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -32,16 +40,18 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from tracing_program import PROGRAMS, Program, Wiring
 
+# Where an instrumentor puts itself that cannot undo it.
+PATCHED: tuple[type, ...] = (BaseCallbackManager, Pregel, Command, AgentMiddleware)
 STACK = ("langchain", "langchain-core", "langgraph", "opentelemetry-sdk")
 
 
 class DroppingExporter(SpanExporter):
-    """Drops every span; counts them, and weighs them when asked to."""
+    """Drops every span; counts them, and weighs them when asked to, because that takes time."""
 
     def __init__(self) -> None:
         self.spans = 0
         self.bytes: int | None = None
-        """Bytes of attribute names and values, as text; None while nobody asks, because weighing takes time."""
+        """Bytes of attribute names and values, as text; None while nobody asks."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Drop them."""
@@ -72,6 +82,10 @@ class Tracer:
     wiring: Wiring
     open_runs: Callable[[], int | None] = lambda: None
     """How many runs it keeps; None where it does not say."""
+    switch_off: Callable[[], object] = lambda: None
+    """Has it leave alone what is wired to nothing."""
+    switch_on: Callable[[], object] = lambda: None
+    """Undoes that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +130,14 @@ def tokenomics_graph(setting: Setting) -> Tracer:
 def tokenomics_instrumentor(setting: Setting) -> Tracer:
     from tokenomics_langchain import LangChainInstrumentor
 
-    handler = _our_handler(setting)
-    LangChainInstrumentor().instrument(handler=handler)
-    return Tracer(wiring=Wiring(), open_runs=lambda: handler.open_runs)
+    handler, instrumentor = _our_handler(setting), LangChainInstrumentor()
+    instrumentor.instrument(handler=handler)
+    return Tracer(
+        wiring=Wiring(),
+        open_runs=lambda: handler.open_runs,
+        switch_off=instrumentor.uninstrument,
+        switch_on=lambda: instrumentor.instrument(handler=handler),
+    )
 
 
 def otel_genai(setting: Setting) -> Tracer:
@@ -136,7 +155,7 @@ def openinference(setting: Setting) -> Tracer:
 def openllmetry(setting: Setting) -> Tracer:
     if setting.content is False:
         os.environ["TRACELOOP_TRACE_CONTENT"] = "false"
-    return _instrument("opentelemetry.instrumentation.langchain", "LangchainInstrumentor", setting)
+    return _patch("opentelemetry.instrumentation.langchain", "LangchainInstrumentor", setting)
 
 
 def langfuse(setting: Setting) -> Tracer:
@@ -172,9 +191,32 @@ def _our_handler(setting: Setting) -> Any:
 
 
 def _instrument(module: str, name: str, setting: Setting) -> Tracer:
-    instrumentor = getattr(importlib.import_module(module), name)
-    instrumentor().instrument(tracer_provider=setting.provider)
-    return Tracer(wiring=Wiring())
+    instrumentor = getattr(importlib.import_module(module), name)()
+    instrument = partial(instrumentor.instrument, tracer_provider=setting.provider)
+    instrument()
+    return Tracer(wiring=Wiring(), switch_off=instrumentor.uninstrument, switch_on=instrument)
+
+
+def _patch(module: str, name: str, setting: Setting) -> Tracer:
+    """The same for an instrumentor that cannot undo what it did: its patches are taken out and put in by hand."""
+    before = {kind: dict(vars(kind)) for kind in PATCHED}
+    getattr(importlib.import_module(module), name)().instrument(tracer_provider=setting.provider)
+    patches = [
+        (kind, name, original, vars(kind)[name])
+        for kind, attributes in before.items()
+        for name, original in attributes.items()
+        if vars(kind)[name] is not original
+    ]
+
+    def switch_off() -> None:
+        for kind, name, original, _ in patches:
+            setattr(kind, name, original)
+
+    def switch_on() -> None:
+        for kind, name, _, patch in patches:
+            setattr(kind, name, patch)
+
+    return Tracer(wiring=Wiring(), switch_off=switch_off, switch_on=switch_on)
 
 
 def _drop_content(*, data: Any, **_: Any) -> None:
@@ -191,33 +233,62 @@ class Worker:
     tracer: Tracer
     setting: Setting
     open_spans: OpenSpans
-    program: Callable[[str, int], Program]
+    program: Callable[[str, int, bool], Program]
+    """By its name, its size and whether it is traced."""
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Call a program so often, and tell what that took and what it left behind."""
-        program, exporter = self.program(request["program"], request["size"]), self.setting.exporter
-        exporter.spans, exporter.bytes = 0, 0 if request["weigh"] else None
-        cpu_s, result = [], ""
-        for _ in range(request["calls"]):
-            seconds, result = self._call(program)
-            cpu_s.append(seconds / program.runs)
-        runs = len(cpu_s) * program.runs
+        """Call a program so often, and tell what that took or what it left behind."""
+        name, size, calls = request["program"], request["size"], request["calls"]
+        return self._compare(name, size, calls) if request["compare"] else self._weigh(name, size, calls)
+
+    def _compare(self, name: str, size: int, calls: int) -> dict[str, Any]:
+        traced_s, untraced_s = [], []
+        traced_result = untraced_result = ""
+        for _ in range(calls):
+            gc.collect()
+            seconds, untraced_result = self._call_untraced(self.program(name, size, False))
+            untraced_s.append(seconds)
+            gc.collect()
+            seconds, traced_result = self._call(self.program(name, size, True))
+            traced_s.append(seconds)
+        return {
+            "traced_s": traced_s,
+            "untraced_s": untraced_s,
+            "returns_otherwise": traced_result != untraced_result,
+        }
+
+    def _weigh(self, name: str, size: int, calls: int) -> dict[str, Any]:
+        program, exporter = self.program(name, size, True), self.setting.exporter
+        exporter.spans, exporter.bytes = 0, 0
+        for _ in range(calls):
+            self._call(program)
+        runs = calls * program.runs
         gc.collect()
         return {
-            "cpu_s": cpu_s,
             "spans_a_run": exporter.spans / runs,
-            "bytes_a_run": None if exporter.bytes is None else exporter.bytes / runs,
-            "result": result,
+            "bytes_a_run": exporter.bytes / runs,
             "open_spans": len(self.open_spans.names),
             "open_runs": self.tracer.open_runs(),
             "blocks": sys.getallocatedblocks(),
         }
 
+    def _call_untraced(self, program: Program) -> tuple[float, str]:
+        exporter = self.setting.exporter
+        self.tracer.switch_off()
+        exporter.spans, exporter.bytes = 0, None
+        called = self._call(program)
+        if exporter.spans:
+            raise RuntimeError(f"{exporter.spans} spans of a program that should not be traced")
+        self.tracer.switch_on()
+        return called
+
     def _call(self, program: Program) -> tuple[float, str]:
+        """CPU seconds of a run, and a digest of what the program returned."""
         start = time.process_time()
         result = program.call()
         self.setting.provider.force_flush()
-        return time.process_time() - start, hashlib.sha256(repr(result).encode()).hexdigest()
+        seconds = time.process_time() - start
+        return seconds / program.runs, hashlib.sha256(repr(result).encode()).hexdigest()
 
 
 def attribute_bytes(span: ReadableSpan) -> int:
@@ -239,8 +310,8 @@ def start(arguments: argparse.Namespace, runner: asyncio.Runner) -> Worker:
     tracer = TRACERS[arguments.tracer](setting)
 
     @cache
-    def program(name: str, size: int) -> Program:
-        return PROGRAMS[name](size, tracer.wiring, runner)
+    def program(name: str, size: int, is_traced: bool) -> Program:
+        return PROGRAMS[name](size, tracer.wiring if is_traced else Wiring(), runner)
 
     return Worker(tracer=tracer, setting=setting, open_spans=open_spans, program=program)
 
