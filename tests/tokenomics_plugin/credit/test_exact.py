@@ -201,7 +201,7 @@ def test_agrees_with_shapiq(seed: int) -> None:
     game = Game(players=players, worths=np.random.default_rng(seed).normal(size=2 ** len(players)))
 
     def worths_of(coalitions: np.ndarray) -> np.ndarray:
-        return game.worths[coalitions.astype(int) @ (1 << np.arange(len(players)))]
+        return np.asarray(game.worths[coalitions.astype(int) @ (1 << np.arange(len(players)))])
 
     computer = shapiq.ExactComputer(worths_of, n_players=len(players))
     theirs, pairs = computer("SV", 1), computer("SII", 2)
