@@ -7,13 +7,15 @@ Three questions, three kinds of data:
   coalition's worth is known (`shapley`, `owen`, `banzhaf`); from replays (`replay_every_coalition`,
   `replay_orders`); from randomised production (`one_pass_shapley`). What to drop: `leave_one_out_net`.
 - *What does one switch do?* `randomised_effect`, where chance was logged; where it was not, only an `Association`.
+  Whether to draw lots at all: `experiment_worth`.
 
-Numbers are for `numpy`; money is in one currency throughout.
+Runs are columns of `numpy` arrays; money is in one currency throughout.
 """
 
 from tokenomics_plugin.credit.dropping import Arm, LeaveOneOutNet, Verdict, leave_one_out_net
 from tokenomics_plugin.credit.effects import Association, RandomisedEffect, adjusted_association, randomised_effect
 from tokenomics_plugin.credit.exact import banzhaf, interactions, leave_one_out, owen, shapley
+from tokenomics_plugin.credit.experiments import ExperimentWorth, experiment_worth, regret_bound
 from tokenomics_plugin.credit.games import Game, GameError, Unions, net_game
 from tokenomics_plugin.credit.randomised import CoalitionDraws, draw_each_alone, draw_sizes_alike, one_pass_shapley
 from tokenomics_plugin.credit.replays import Replay, Replayed, Stopped, replay_every_coalition, replay_orders
@@ -35,6 +37,7 @@ __all__ = [
     "CostBand",
     "Credit",
     "Evidence",
+    "ExperimentWorth",
     "Flow",
     "Game",
     "GameError",
@@ -53,6 +56,7 @@ __all__ = [
     "banzhaf",
     "draw_each_alone",
     "draw_sizes_alike",
+    "experiment_worth",
     "forward_slice",
     "interactions",
     "leave_one_out",
@@ -61,6 +65,7 @@ __all__ = [
     "one_pass_shapley",
     "owen",
     "randomised_effect",
+    "regret_bound",
     "replay_every_coalition",
     "replay_orders",
     "shapley",

@@ -46,8 +46,14 @@ class Clusters:
         return np.bincount(self.index, minlength=self.count).astype(np.float64)
 
     def sums(self, of_runs: ArrayLike) -> FloatArray:
-        """What a figure of each run, or a row of figures, sums to in each cluster."""
+        """What a figure of each run, or a row of figures, sums to in each cluster.
+
+        Raises:
+            ValueError: If a figure is not finite.
+        """
         figures = np.asarray(of_runs, dtype=np.float64)
+        if not np.isfinite(figures).all():
+            raise ValueError("outcomes and costs must be finite: leave out, or bound, runs in which one is unknown")
         if figures.ndim == 1:
             return np.bincount(self.index, weights=figures, minlength=self.count).astype(np.float64)
         return np.stack([self.sums(column) for column in figures.T], axis=1)

@@ -132,8 +132,8 @@ def adjusted_association(
         confidence: Nominal coverage.
 
     Raises:
-        ValueError: If lengths differ, it was on in all runs or in none (of any task, when comparing within them), or
-            there are fewer than two clusters.
+        ValueError: If lengths differ, it was on in all runs or in none (of any task, when comparing within them),
+            there are fewer than two clusters, or no more runs than coefficients.
     """
     _check_lengths(len(outcomes), on=on, covariates=covariates)
     groups = Clusters.of(clusters, runs=len(outcomes))
@@ -146,6 +146,8 @@ def adjusted_association(
     spread = float(switch @ switch)
     if spread <= 1e-9 * len(switch):
         raise ValueError("nothing to compare: it was on in all runs or in none, or the covariates tell which")
+    if len(outcomes) <= design.shape[1]:
+        raise ValueError(f"{design.shape[1]} coefficients need more runs than that, got {len(outcomes)}")
     estimate = float(switch @ outcomes) / spread
     rest = outcomes - design[:, 0] * estimate
     residuals = rest - others @ np.linalg.lstsq(others, rest, rcond=None)[0]
@@ -162,11 +164,11 @@ def adjusted_association(
 
 
 def _robustness(explained: float, unexplained: float) -> float:
-    """Robustness value from the partial Cohen's f**2 of the switch: (sqrt(f**4 + 4 f**2) - f**2) / 2."""
-    if unexplained == 0:
-        return 1.0
-    f2 = explained / unexplained
-    return (float(np.sqrt(f2**2 + 4 * f2)) - f2) / 2
+    """Robustness value (sqrt(f**4 + 4 f**2) - f**2) / 2, where f**2 is what is explained over what is not."""
+    if explained == 0:
+        return 0.0
+    # The same without a difference of nearly equal numbers, and without a quotient that may have no denominator.
+    return 2 * explained / (float(np.sqrt(explained**2 + 4 * explained * unexplained)) + explained)
 
 
 def _check_lengths(runs: int, **of_runs: FloatArray | BoolArray | None) -> None:

@@ -182,6 +182,8 @@ def _run(replay: Replay, on: BoolArray) -> Outcomes:
     for name, figures in ends._asdict().items():
         if figures.shape != (len(on),):
             raise GameError(f"replay must return one of {name} for each of {len(on)} runs, got {figures.shape}")
+        if not np.isfinite(figures).all():
+            raise GameError(f"replay must return finite {name}: run again what has no outcome")
     return ends
 
 

@@ -150,3 +150,23 @@ def test_without_runs_to_compare_there_is_no_association(within: bool) -> None:
     on = np.array([True, True, False, False]) if within else np.ones(4, dtype=bool)
     with pytest.raises(ValueError, match="nothing to compare"):
         adjusted_association(np.arange(4.0), on=on, clusters=["a", "a", "b", "b"], within_clusters=within)
+
+
+def test_an_unknown_outcome_is_not_taken_for_a_failure() -> None:
+    logs = hard_tasks_reflect(1, runs=50)
+    logs.outcomes[3] = np.nan
+    with pytest.raises(ValueError, match="leave out, or bound"):
+        randomised_effect(logs.outcomes, on=logs.on, propensities=logs.propensities)
+    with pytest.raises(ValueError, match="leave out, or bound"):
+        adjusted_association(logs.outcomes, on=logs.on)
+
+
+def test_what_explains_everything_is_robust_to_everything_and_what_explains_nothing_to_nothing() -> None:
+    on = np.array([True, True, False, False])
+    assert adjusted_association(np.array([3.0, 3.0, 1.0, 1.0]), on=on).robustness == pytest.approx(1)
+    assert adjusted_association(np.array([3.0, 1.0, 3.0, 1.0]), on=on).robustness == pytest.approx(0)
+
+
+def test_two_runs_leave_nothing_to_estimate_an_error_from() -> None:
+    with pytest.raises(ValueError, match="2 coefficients need more runs than that, got 2"):
+        adjusted_association(np.array([1.0, 0.0]), on=np.array([True, False]))

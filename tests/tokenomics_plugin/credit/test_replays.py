@@ -155,3 +155,8 @@ def test_one_round_has_no_interval(exact_game: Game) -> None:
 def test_a_replay_answers_for_every_run() -> None:
     with pytest.raises(GameError, match="one of costs for each of"):
         sample(lambda on: Outcomes(values=np.ones(len(on)), costs=np.ones(1)))
+
+
+def test_a_run_without_an_outcome_is_not_taken_for_a_failure() -> None:
+    with pytest.raises(GameError, match="finite values"):
+        sample(lambda on: Outcomes(values=np.full(len(on), np.nan), costs=np.ones(len(on))))
