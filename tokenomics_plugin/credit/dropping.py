@@ -5,6 +5,9 @@ A component may save money, when the rest works harder without it, so both runs 
 
 Two components that replace each other look worthless one by one, and dropping both loses what either gave: compare
 all with all but both, or look at `interactions` first, before dropping a second.
+
+The same comparison tells what one step of a run did: run on from the same prefix, some times with the step and some
+times with it changed. Both must be run again: what was observed is one draw, and was picked for how it ended.
 """
 
 from __future__ import annotations
