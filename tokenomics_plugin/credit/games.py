@@ -44,22 +44,21 @@ class Game:
     """Worth of each coalition; index `sum(2**i for i in coalition)`, so the first is of none and the last of all."""
 
     def __post_init__(self) -> None:
-        check_players(self.players)
-        if len(self.players) > _MOST_PLAYERS:
-            raise GameError(
-                f"a game in memory holds at most {_MOST_PLAYERS} players, got {len(self.players)}: sample its credit"
-            )
+        check_fits(self.players)
         worths = np.array(self.worths, dtype=np.float64)  # a copy: the caller's array may change
         if worths.shape != (2 ** len(self.players),):
             raise GameError(
                 f"{len(self.players)} players need {2 ** len(self.players)} worths, got an array of {worths.shape}"
             )
+        if not np.isfinite(worths).all():
+            raise GameError("worths must be finite: a game with an unknown worth has no credit, run that coalition")
         worths.flags.writeable = False
         object.__setattr__(self, "worths", worths)
 
     @classmethod
     def of(cls, players: Sequence[str], worth: Callable[[frozenset[str]], float]) -> Game:
         """The game whose coalitions are worth what the function says; it is called once for each."""
+        check_fits(players)
         members = (
             frozenset(player for bit, player in enumerate(players) if coalition >> bit & 1)
             for coalition in range(2 ** len(players))
@@ -113,6 +112,15 @@ def net_game(value: Game, cost: Game, *, value_of_success: float) -> Game:
         value_of_success: Money that one unit of outcome is worth.
     """
     return value_of_success * value - cost
+
+
+def check_fits(players: Sequence[str]) -> None:
+    """Require players, each only once, and no more than have their coalitions in memory."""
+    check_players(players)
+    if len(players) > _MOST_PLAYERS:
+        raise GameError(
+            f"a game in memory holds at most {_MOST_PLAYERS} players, got {len(players)}: sample its credit"
+        )
 
 
 def check_players(players: Sequence[str]) -> None:

@@ -20,8 +20,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenomics_plugin.credit.exact import shapley_coefficients
-from tokenomics_plugin.credit.games import FloatArray, GameError, Unions, check_players, check_unions, coalition_sizes
+from tokenomics_plugin.credit.exact import owen, shapley
+from tokenomics_plugin.credit.games import FloatArray, Game, GameError, Unions, check_fits, check_players, check_unions
 from tokenomics_plugin.credit.shares import Credit, Outcomes
 from tokenomics_plugin.statistics.quantiles import t_quantile
 
@@ -42,7 +42,7 @@ class Stopped(StrEnum):
     PRECISE = "precise"
     """Every interval was as narrow as asked for."""
     BUDGET = "budget"
-    """Another pair of orders would have gone over the replays allowed."""
+    """The replays allowed were spent, or too few were left for another pair of orders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,30 +57,40 @@ class Replayed:
     """Why there were no more."""
 
 
-def replay_every_coalition(players: Sequence[str], replay: Replay, *, rounds: int) -> Replayed:
-    """Shapley values from the whole game, played a number of times.
+def replay_every_coalition(
+    players: Sequence[str], replay: Replay, *, rounds: int, unions: Unions | None = None
+) -> Replayed:
+    """Shapley values, or Owen values where unions are given, from the whole game, played a number of times.
 
     Args:
         players: The components; their game has 2**players coalitions.
-        replay: Runs coalitions.
+        replay: Runs coalitions; called once, for all rounds.
         rounds: How often each coalition is run, at least 2 for intervals.
+        unions: Names of unions and their players.
 
     Raises:
-        GameError: If there are no players, or fewer than two rounds.
+        GameError: If there are no players or more than a game holds, the unions do not hold each exactly once, or
+            there are fewer than two rounds.
     """
-    check_players(players)
     if rounds < 2:
         raise GameError(f"an interval needs at least 2 rounds, got {rounds}")
-    count, coalitions = len(players), np.arange(2 ** len(players))
-    on = (coalitions[:, np.newaxis] >> np.arange(count) & 1).astype(np.bool_)
-    inside, outside = shapley_coefficients(coalition_sizes(count), count)
-    coefficients = np.where(on, inside[:, np.newaxis], outside[:, np.newaxis])
+    check_fits(players)
+    if unions is not None:
+        check_unions(unions, players)
+    coalitions = np.arange(2 ** len(players))
+    on = (coalitions[:, np.newaxis] >> np.arange(len(players)) & 1).astype(np.bool_)
     ends = _run(replay, np.tile(on, (rounds, 1)))
+
+    def of_rounds(figures: FloatArray) -> FloatArray:
+        games = [Game(players=tuple(players), worths=worths) for worths in figures.reshape(rounds, -1)]
+        shares = [shapley(game) if unions is None else owen(game, unions) for game in games]
+        return np.array([list(share.values()) for share in shares])
+
     return Replayed(
         credit=Credit(
             players=tuple(players),
-            values=ends.values.reshape(rounds, -1) @ coefficients,
-            costs=ends.costs.reshape(rounds, -1) @ coefficients,
+            values=of_rounds(ends.values),
+            costs=of_rounds(ends.costs),
             sizes=np.ones(rounds),
         ),
         replays=rounds * len(coalitions),

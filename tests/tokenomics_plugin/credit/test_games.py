@@ -75,3 +75,13 @@ def test_strangers_do_not_play() -> None:
 def test_unions_hold_each_player_once(unions: dict[str, list[str]]) -> None:
     with pytest.raises(GameError, match="exactly once"):
         Game(players=("a", "b"), worths=np.zeros(4)).quotient(unions)
+
+
+def test_too_many_players_are_refused_before_any_coalition_is_run() -> None:
+    with pytest.raises(GameError, match="at most 20 players"):
+        Game.of([str(player) for player in range(40)], lambda _: pytest.fail("ran"))
+
+
+def test_an_unknown_worth_is_not_taken_for_none() -> None:
+    with pytest.raises(GameError, match="must be finite"):
+        Game(players=("a",), worths=np.array([0.0, np.nan]))

@@ -56,6 +56,12 @@ def test_every_coalition_once_a_round_gives_the_exact_values(exact_game: Game) -
     assert {mean.estimate for mean in found.credit.of_cost().values()} == {0}
 
 
+def test_every_coalition_gives_owens_values_too(exact_game: Game) -> None:
+    unions = {"researcher": ["plan", "chatter"], "writer": ["search", "verify", "padding"]}
+    found = replay_every_coalition(PLAYERS, noiseless(exact_game), rounds=2, unions=unions).credit.of_value()
+    assert {player: mean.estimate for player, mean in found.items()} == pytest.approx(owen(exact_game, unions))
+
+
 def test_orders_that_respect_unions_approach_owens_values() -> None:
     game = Game.of(["left", "right", "spare"], lambda on: float("left" in on and len(on) > 1))
     unions = {"pair": ["left", "right"], "alone": ["spare"]}
@@ -147,9 +153,15 @@ def test_what_cannot_be_estimated_is_refused(exact_game: Game, changes: dict[str
         sample(noiseless(exact_game), **changes)
 
 
-def test_one_round_has_no_interval(exact_game: Game) -> None:
-    with pytest.raises(GameError, match="at least 2 rounds"):
-        replay_every_coalition(PLAYERS, noiseless(exact_game), rounds=1)
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [({"rounds": 1}, "at least 2 rounds"), ({"unions": {"u": ["plan"]}}, "exactly once")],
+    ids=["one round", "unions"],
+)
+def test_nothing_is_run_for_what_cannot_be_estimated(changes: dict[str, Any], rule: str) -> None:
+    settings: dict[str, Any] = {"rounds": 2}
+    with pytest.raises(GameError, match=rule):
+        replay_every_coalition(PLAYERS, lambda _: pytest.fail("ran"), **settings | changes)
 
 
 def test_a_replay_answers_for_every_run() -> None:
