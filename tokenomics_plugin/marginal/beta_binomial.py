@@ -63,15 +63,20 @@ def fit_beta_binomial(counts: Sequence[tuple[int, int]]) -> BetaBinomial | None:
     if successes.sum() in (0, trials.sum()):
         return None
 
-    def loss(point: Any) -> float:
+    def loss(point: Any) -> tuple[float, Any]:
         alpha, beta = _shapes(point)
         likelihood = special.betaln(successes + alpha, trials - successes + beta) - special.betaln(alpha, beta)
-        return float(-likelihood.sum())
+        # Slopes in alpha and beta; differences of the likelihood would drown in rounding where tasks are alike.
+        both = special.psi(trials + alpha + beta) - special.psi(alpha + beta)
+        by_alpha = (special.psi(successes + alpha) - special.psi(alpha) - both).sum()
+        by_beta = (special.psi(trials - successes + beta) - special.psi(beta) - both).sum()
+        spread = alpha * beta / (alpha + beta)
+        return -float(likelihood.sum()), -np.array([spread * (by_alpha - by_beta), alpha * by_alpha + beta * by_beta])
 
     mean = successes.sum() / trials.sum()
     start = [special.logit(mean), 0.0]
     bounds = [(start[0] - 5, start[0] + 5), (-np.log(_MAX_CONCENTRATION), np.log(_MAX_CONCENTRATION))]
-    found = optimize.minimize(loss, start, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9})
+    found = optimize.minimize(loss, start, bounds=bounds, method="L-BFGS-B", jac=True, options={"ftol": 1e-14})
     alpha, beta = _shapes(found.x)
     return BetaBinomial(alpha=alpha, beta=beta)
 
