@@ -15,6 +15,7 @@ from tokenomics_plugin.marginal.checkpoints import (
     revision_value,
     trailing_spend,
 )
+from tokenomics_plugin.marginal.frontier import Contender, FrontierStep, TaskResult, cost_success_frontier
 from tokenomics_plugin.marginal.hazard import AttemptChain, ChainEnd, hazard_curve
 from tokenomics_plugin.marginal.retry_curve import Attempt, Forecast, RetryCurve
 from tokenomics_plugin.marginal.trials import RepeatedTask, Trial, retry_curve
@@ -25,16 +26,20 @@ __all__ = [
     "AttemptLimit",
     "BetaBinomial",
     "ChainEnd",
+    "Contender",
     "Draft",
     "DraftedTask",
     "Flips",
     "Forecast",
+    "FrontierStep",
     "RepeatedTask",
     "RetryCurve",
     "Revision",
+    "TaskResult",
     "TrailingSpend",
     "Trial",
     "attempt_limit",
+    "cost_success_frontier",
     "fit_beta_binomial",
     "hazard_curve",
     "retry_curve",
