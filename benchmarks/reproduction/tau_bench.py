@@ -25,12 +25,16 @@ from tokenomics_plugin.simulation import (
     LoggedRun,
     PolicyResult,
     RunTable,
+    StopAfterErrors,
+    avoidable_failed_spend,
     choose_rule,
     judge_improvement,
     recommend,
+    simulate,
     simulate_family,
     truncation_frontier,
 )
+from tokenomics_plugin.statistics import wilson
 
 __all__ = ["FILE", "logged_runs", "reproduce", "retry_curve_of"]
 
@@ -40,6 +44,8 @@ _USD_PER_MILLION = {"fresh": 2.50, "cached": 1.25, "output": 10.00}
 _TOKENS_PER_MESSAGE = 4
 """Of the chat format: role and separators."""
 _SOLVED = 1 - 1e-6
+_ERROR = "Error"
+"""How this benchmark's tools begin the answer to a call that fails."""
 
 _PASS_HAT = (0.420, 0.2733, 0.220, 0.200)
 
@@ -111,6 +117,7 @@ def logged_runs(path: Path, tokens: TokenCounter) -> list[LoggedRun]:
             task_id=str(record["task_id"]),
             trace_id=f"{record['task_id']}/{record['trial']}",
             step_costs=np.array(list(_call_costs(record["traj"], tokens))),
+            step_errors=np.array(list(_failed(record["traj"]))),
             is_success=record["reward"] >= _SOLVED,
         )
         for record in json.loads(path.read_text(encoding="utf-8"))
@@ -139,6 +146,7 @@ def reproduce(data: Path) -> Section:
             *_reliability(runs),
             *_retries(curve, is_exact=tokens.is_exact),
             *_spend(runs, is_exact=tokens.is_exact),
+            *_after_an_error(table, is_exact=tokens.is_exact),
             *(figure for result in results for figure in _cap(result, is_exact=tokens.is_exact)),
         ],
         lines=[*_limits(curve), *_claims(table, results)],
@@ -163,6 +171,14 @@ def _call_costs(messages: Sequence[dict[str, Any]], tokens: TokenCounter) -> Ite
             yield ((context - cached) * usd["fresh"] + cached * usd["cached"] + size * usd["output"]) / 1e6
             cached = context + size
         context += size
+
+
+def _failed(messages: Sequence[dict[str, Any]]) -> Iterator[bool]:
+    """Whether the tool that each model call asked for, if any, answered with an error."""
+    for place, message in enumerate(messages):
+        if message["role"] == "assistant":
+            answer = messages[place + 1] if place + 1 < len(messages) else {"role": "end"}
+            yield answer["role"] == "tool" and answer["content"].startswith(_ERROR)
 
 
 def _message_tokens(message: dict[str, Any], tokens: TokenCounter) -> int:
@@ -250,6 +266,31 @@ def _spend(runs: Sequence[LoggedRun], *, is_exact: bool) -> Iterator[Figure]:
     )
 
 
+def _after_an_error(table: RunTable, *, is_exact: bool) -> Iterator[Figure]:
+    """What follows the first error of a tool: a warning is no verdict."""
+    result = simulate(table, StopAfterErrors(errors=1))
+    warned, solved = result.touched_runs, result.lost_successes
+    interval = wilson(solved, warned)
+    for name, ours, published in (
+        ("solved after a tool's first error", solved / warned, 0.25),
+        ("solved after a tool's first error, low", interval.low, 0.14),
+        ("solved after a tool's first error, high", interval.high, 0.41),
+    ):
+        yield Figure(name=name, ours=ours, published=published, tolerance=5e-3)
+    for name, ours, published, tolerance in (
+        ("$ spent after it", result.saved.point / warned, 0.041, 5e-4),
+        ("break-even $ of stopping there", result.break_even_value, 0.17, 5e-3),
+    ):
+        yield Figure(
+            name=name,
+            ours=ours,
+            published=published,
+            tolerance=tolerance,
+            is_checked=is_exact,
+            note="" if is_exact else _OTHER_TOKENS,
+        )
+
+
 def _cap(result: PolicyResult, *, is_exact: bool) -> Iterator[Figure]:
     assert isinstance(result.rule, CallCap), "the family is one of call caps"
     name = f"cap of {result.rule.calls} calls"
@@ -311,7 +352,13 @@ def _claims(table: RunTable, results: Sequence[PolicyResult]) -> Iterator[str]:
         judged = judge_improvement(result, margin=0.02)
         yield f"  an improvement? {'yes' if judged.holds else 'no: ' + '; '.join(judged.objections)}"
     caps = [CallCap(calls=calls) for calls in range(5, 31)]
-    frontier = truncation_frontier(simulate_family(table, caps, resamples=1))
+    family = simulate_family(table, caps, resamples=1)
+    failed = avoidable_failed_spend(family)
+    yield (
+        f"failed runs cost ${failed.spend:.2f}; a cap that loses no success would have avoided ${failed.avoidable:.2f} "
+        f"of it, {failed.avoidable / failed.spend:.1%}"
+    )
+    frontier = truncation_frontier(family)
     points = (
         f"{point.result.rule.description.removeprefix('stop a run after ')}: "
         f"{point.result.saved_share.point:.1%}, {point.most_lost}"

@@ -7,6 +7,7 @@ are kept: the same state gives the same answer, and the run goes on as it did.
 
 from tokenomics_plugin.simulation.choice import Choice, choose_rule
 from tokenomics_plugin.simulation.evaluation import PolicyResult, simulate, simulate_family
+from tokenomics_plugin.simulation.failed_spend import FailedSpend, avoidable_failed_spend
 from tokenomics_plugin.simulation.frontier import FrontierPoint, truncation_frontier
 from tokenomics_plugin.simulation.improvement import Improvement, judge_improvement
 from tokenomics_plugin.simulation.logged_run import LoggedRun
@@ -36,6 +37,7 @@ __all__ = [
     "CostBudget",
     "Effect",
     "Evidence",
+    "FailedSpend",
     "FrontierPoint",
     "IdentificationClass",
     "Improvement",
@@ -48,6 +50,7 @@ __all__ = [
     "Rule",
     "RunTable",
     "StopAfterErrors",
+    "avoidable_failed_spend",
     "choose_rule",
     "judge_improvement",
     "recommend",

@@ -45,6 +45,10 @@ class PolicyResult:
     """What they would not have cost."""
     saved_share: Estimate
     """The same as a share of the spend; not a number where nothing was spent."""
+    failed_spend: float
+    """What runs known to have failed cost."""
+    saved_in_failures: float
+    """What those runs would not have cost."""
     successes: int
     """Runs known to have succeeded."""
     unlabelled_runs: int
@@ -188,6 +192,8 @@ def _result(losses: _Losses, table: RunTable, rule: Rule, bootstrap: ClusterBoot
         spend=spent,
         saved=bootstrap.estimate(total, saved),
         saved_share=bootstrap.estimate(float(quotient(total, spent)), quotient(saved, spend)),
+        failed_spend=float(table.spend[table.is_failure].sum()),
+        saved_in_failures=float(losses.effect.saved[table.is_failure].sum()),
         successes=int(table.is_success.sum()),
         unlabelled_runs=int(table.is_unlabelled.sum()),
         lost_successes=lost,

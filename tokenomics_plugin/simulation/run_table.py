@@ -133,6 +133,11 @@ class RunTable:
         return np.array([run.is_success is True for run in self.runs])
 
     @cached_property
+    def is_failure(self) -> Flags:
+        """Runs known to have failed, (R,)."""
+        return ~(self.is_success | self.is_unlabelled)
+
+    @cached_property
     def is_unlabelled(self) -> Flags:
         """Runs of which nobody knows, (R,)."""
         return np.array([run.is_success is None for run in self.runs])

@@ -18,6 +18,7 @@ from tokenomics_plugin.simulation import (
     Rule,
     RunTable,
     StopAfterErrors,
+    avoidable_failed_spend,
     choose_rule,
     judge_improvement,
     simulate,
@@ -281,6 +282,26 @@ def test_no_rule_is_chosen_where_doing_nothing_is_better() -> None:
 def test_choosing_needs_two_clusters() -> None:
     with pytest.raises(ValueError, match="two clusters"):
         choose_rule(RunTable.of(tasks(1, length=4, success=True)), [CallCap(calls=3)])
+
+
+def test_failed_spend_is_avoidable_as_far_as_a_rule_saves_it_without_a_loss() -> None:
+    runs = [*tasks(6, length=4, success=True), *tasks(4, length=10, success=False, prefix="f")]
+    found = avoidable_failed_spend(simulate_family(runs, [CallCap(calls=calls) for calls in range(1, 10)]))
+    assert (found.spend, found.avoidable) == (40.0, 24.0)
+    assert found.best is not None
+    assert found.best.rule == CallCap(calls=4)
+
+
+@pytest.mark.parametrize("success", [True, None], ids=["loses a success", "may lose one"])
+def test_failed_spend_is_not_avoidable_at_the_price_of_a_success(success: bool | None) -> None:
+    runs = [*tasks(1, length=10, success=success), *tasks(4, length=10, success=False, prefix="f")]
+    found = avoidable_failed_spend([simulate(runs, CallCap(calls=4))])
+    assert (found.spend, found.avoidable, found.best) == (40.0, 0.0, None)
+
+
+def test_without_a_rule_nothing_is_known_to_be_avoidable() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        avoidable_failed_spend([])
 
 
 @pytest.mark.slow
