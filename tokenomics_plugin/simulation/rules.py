@@ -173,7 +173,7 @@ class LoopBreaker:
     @property
     def description(self) -> str:
         """What it does."""
-        return f"stop a run that takes one action for the {_ordinal(self.repeats)} time in the same state"
+        return f"stop a run that takes one action {self.repeats} times in the same state"
 
     def effect(self, table: RunTable) -> Effect:
         """What it would have done to each run."""
@@ -236,8 +236,3 @@ def _at_least(name: str, number: int, least: int) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"

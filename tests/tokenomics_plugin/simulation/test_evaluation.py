@@ -119,6 +119,11 @@ def test_the_gain_of_unknown_outcomes_has_no_lower_end_without_a_value() -> None
     assert found.gain_bounds.high == 5.0
 
 
+def test_a_value_is_a_number() -> None:
+    with pytest.raises(ValueError, match="use None when nobody said"):
+        simulate(tasks(2, length=4, success=True), CallCap(calls=3), value=float("nan"))
+
+
 @given(runs=run_lists)
 def test_labelling_the_unknown_either_way_stays_within_bounds(runs: list[LoggedRun]) -> None:
     def labelled(success: bool) -> list[LoggedRun]:

@@ -225,7 +225,7 @@ def test_a_limit_that_allows_nothing_is_refused(make: Callable[[], Rule]) -> Non
         (CostBudget(limit=0.4), "stop a run that has spent 0.4"),
         (StopAfterErrors(errors=2), "stop a run after 2 failed steps"),
         (RetryCap(attempts=3), "give a task up after 3 attempts"),
-        (LoopBreaker(repeats=11), "stop a run that takes one action for the 11th time in the same state"),
+        (LoopBreaker(repeats=3), "stop a run that takes one action 3 times in the same state"),
         (MemoReads(), "answer repeated reads from memory"),
     ],
     ids=["calls", "cost", "errors", "attempts", "repeats", "reads"],
