@@ -179,11 +179,33 @@ class _Losses:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """One-sided upper limits of what is lost."""
+
+    exact: float | None
+    clustered: float | None
+    drop: float
+
+    @classmethod
+    def of(cls, lost: int, possibly: int, table: RunTable, confidence: float) -> _Limits:
+        successes = table.cluster_of[table.is_success]
+        return cls(
+            exact=_exact_limit(lost, len(successes), confidence) if len(successes) else None,
+            clustered=_clustered_limit(lost, successes, confidence) if len(successes) else None,
+            drop=_clustered_limit(lost + possibly, table.cluster_of, confidence),
+        )
+
+
+_NO_LOSS = _Limits(exact=0.0, clustered=0.0, drop=0.0)
+
+
 def _result(losses: _Losses, table: RunTable, rule: Rule, bootstrap: ClusterBootstrap, spend: Floats) -> PolicyResult:
     saved = bootstrap.totals(losses.effect.saved)[:, 0]
     total, spent = float(losses.effect.saved.sum()), float(table.spend.sum())
     lost, possibly = int(losses.is_lost.sum()), int(losses.is_possibly_lost.sum())
     gain, bounds = _gain(losses, bootstrap, saved)
+    limits = _Limits.of(lost, possibly, table, bootstrap.confidence) if rule.can_lose_success else _NO_LOSS
     return PolicyResult(
         rule=rule,
         runs=len(table),
@@ -198,13 +220,9 @@ def _result(losses: _Losses, table: RunTable, rule: Rule, bootstrap: ClusterBoot
         unlabelled_runs=int(table.is_unlabelled.sum()),
         lost_successes=lost,
         possibly_lost=possibly,
-        lost_share_limit=_exact_limit(lost, int(table.is_success.sum()), bootstrap.confidence),
-        lost_share_limit_clustered=(
-            _clustered_limit(lost, table.cluster_of[table.is_success], bootstrap.confidence)
-            if table.is_success.any()
-            else None
-        ),
-        success_drop_limit=_clustered_limit(lost + possibly, table.cluster_of, bootstrap.confidence),
+        lost_share_limit=limits.exact,
+        lost_share_limit_clustered=limits.clustered,
+        success_drop_limit=limits.drop,
         break_even_value=total / lost if lost else None,
         break_even_low=total / (lost + possibly) if lost + possibly else None,
         break_even_set=_break_even(losses, bootstrap) if lost else None,
@@ -242,9 +260,7 @@ def _break_even(losses: _Losses, bootstrap: ClusterBootstrap) -> ConfidenceSet |
     return ratio_of_sums(map(tuple, pairs.tolist()), confidence=bootstrap.confidence).confidence_set
 
 
-def _exact_limit(lost: int, successes: int, confidence: float) -> float | None:
-    if not successes:
-        return None
+def _exact_limit(lost: int, successes: int, confidence: float) -> float:
     return 1.0 if lost == successes else float(special.betaincinv(lost + 1, successes - lost, confidence))
 
 

@@ -56,6 +56,11 @@ class Rule(Protocol):
         """What must hold for its evaluation to be exact."""
         ...
 
+    @property
+    def can_lose_success(self) -> bool:
+        """Whether a run may end differently under it."""
+        ...
+
     def effect(self, table: RunTable) -> Effect:
         """What it would have done to each run.
 
@@ -79,6 +84,7 @@ class CallCap:
     calls: int
     """Calls that are made."""
     assumptions: ClassVar[tuple[str, ...]] = _TRUNCATION
+    can_lose_success: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _at_least("calls", self.calls, 1)
@@ -100,6 +106,7 @@ class CostBudget:
     limit: float
     """Budget of a run, in the currency of the costs."""
     assumptions: ClassVar[tuple[str, ...]] = _TRUNCATION
+    can_lose_success: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (isfinite(self.limit) and self.limit > 0):
@@ -123,6 +130,7 @@ class StopAfterErrors:
     errors: int
     """Failures that end it."""
     assumptions: ClassVar[tuple[str, ...]] = _TRUNCATION
+    can_lose_success: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _at_least("errors", self.errors, 1)
@@ -145,6 +153,7 @@ class RetryCap:
     attempts: int
     """Attempts that are made, the first included."""
     assumptions: ClassVar[tuple[str, ...]] = _TRUNCATION
+    can_lose_success: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _at_least("attempts", self.attempts, 1)
@@ -166,6 +175,7 @@ class LoopBreaker:
     repeats: int
     """Occurrences that end it, the first included."""
     assumptions: ClassVar[tuple[str, ...]] = _TRUNCATION
+    can_lose_success: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _at_least("repeats", self.repeats, 2)
@@ -192,6 +202,7 @@ class MemoReads:
         "An answer from memory costs nothing.",
         "Costs of the next runs are like those of the logged ones.",
     )
+    can_lose_success: ClassVar[bool] = False
 
     @property
     def description(self) -> str:

@@ -216,6 +216,13 @@ def test_a_gain_does_not_excuse_a_lower_success_rate() -> None:
     assert judged.objections[0].startswith("the success rate may fall")
 
 
+def test_answers_from_memory_cannot_lose_a_success() -> None:
+    runs = [logged([1.0] * 3, task=str(number), read_keys=[4, 4, 4]) for number in range(5)]
+    found = simulate(runs, MemoReads(), value=5.0)
+    assert (found.lost_share_limit, found.lost_share_limit_clustered, found.success_drop_limit) == (0.0, 0.0, 0.0)
+    assert judge_improvement(found, margin=0.0).holds
+
+
 def test_a_few_clusters_prove_no_improvement() -> None:
     runs = [*tasks(5, length=4, success=True), *tasks(5, length=30, success=False, prefix="f")]
     assert not judge_improvement(simulate(runs, CallCap(calls=8), value=5.0), margin=0.02).holds

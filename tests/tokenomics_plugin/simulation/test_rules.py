@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logged_runs import logged, run_lists
@@ -134,6 +134,7 @@ def test_success_in_a_tool_of_a_kept_call_is_kept() -> None:
 
 
 @each_rule
+@settings(max_examples=40)
 @given(runs=run_lists)
 def test_a_rule_saves_no_more_than_the_run_cost(rule: Rule, runs: list[LoggedRun]) -> None:
     effect = rule.effect(RunTable.of(runs))
@@ -142,6 +143,7 @@ def test_a_rule_saves_no_more_than_the_run_cost(rule: Rule, runs: list[LoggedRun
 
 
 @each_rule
+@settings(max_examples=40)
 @given(runs=run_lists)
 def test_each_run_is_judged_by_itself(rule: Rule, runs: list[LoggedRun]) -> None:
     together = rule.effect(RunTable.of(runs))
@@ -152,6 +154,7 @@ def test_each_run_is_judged_by_itself(rule: Rule, runs: list[LoggedRun]) -> None
 
 
 @pytest.mark.parametrize("rule", RULES[:-1], ids=lambda rule: type(rule).__name__)
+@settings(max_examples=40)
 @given(runs=run_lists, data=st.data())
 def test_logging_a_step_as_two_changes_nothing(rule: Rule, runs: list[LoggedRun], data: st.DataObject) -> None:
     cut = [halved(run, data.draw(st.integers(0, len(run.step_costs) - 1))) for run in runs]
@@ -171,6 +174,7 @@ def test_logging_a_step_as_two_changes_nothing(rule: Rule, runs: list[LoggedRun]
     ],
     ids=["calls", "cost", "errors", "attempts", "repeats"],
 )
+@settings(max_examples=40)
 @given(runs=run_lists)
 def test_a_looser_limit_saves_and_loses_no_more(
     family: Callable[[int], Rule], limits: range, runs: list[LoggedRun]
