@@ -1,0 +1,1 @@
+"""Published figures, computed again from public data with this project's code."""
