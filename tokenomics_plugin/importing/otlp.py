@@ -1,0 +1,63 @@
+"""OTLP messages from plain values: what the importers write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+
+from tokenomics_plugin.version import package_version
+
+__all__ = ["Attribute", "derived_id", "encodable", "key_values", "scope"]
+
+Attribute = str | bool | int | float | tuple[str, ...]
+"""The value of an attribute that an importer writes."""
+
+
+def key_values(attributes: Mapping[str, Attribute | None]) -> list[KeyValue]:
+    """Attributes of a span or a record; those of `None` are left out."""
+    return [KeyValue(key=name, value=_any(value)) for name, value in attributes.items() if value is not None]
+
+
+def scope(name: str) -> InstrumentationScope:
+    """The instrumentation scope of an importer."""
+    return InstrumentationScope(name=f"tokenomics_plugin.importing.{name}", version=package_version() or "")
+
+
+def encodable(text: str) -> str:
+    """A text as protobuf can hold it: JSON may have half a surrogate pair, which becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def derived_id(size: int, *parts: str | bytes) -> bytes:
+    """An id that is the same whenever the parts are: what makes a second import change nothing.
+
+    Args:
+        size: Bytes of the id.
+        parts: What it stands for; framed by their lengths.
+    """
+    digest = blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8))
+        digest.update(data)
+    return digest.digest()
+
+
+def _any(value: Attribute) -> AnyValue:
+    if isinstance(value, str):
+        return AnyValue(string_value=encodable(value))
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    if isinstance(value, int):
+        return AnyValue(int_value=value)
+    if isinstance(value, float):
+        return AnyValue(double_value=value)
+    return _array(value)
+
+
+def _array(values: Iterable[str]) -> AnyValue:
+    array = AnyValue()
+    array.array_value.values.extend(AnyValue(string_value=encodable(value)) for value in values)
+    return array
