@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 
 from tokenomics_plugin.version import package_version
 
-__all__ = ["Attribute", "derived_id", "encodable", "key_values", "scope"]
+__all__ = ["Attribute", "derived_id", "encodable", "key_values", "plain", "scope"]
 
 Attribute = str | bool | int | float | tuple[str, ...]
 """The value of an attribute that an importer writes."""
@@ -18,6 +19,16 @@ Attribute = str | bool | int | float | tuple[str, ...]
 def key_values(attributes: Mapping[str, Attribute | None]) -> list[KeyValue]:
     """Attributes of a span or a record; those of `None` are left out."""
     return [KeyValue(key=name, value=_any(value)) for name, value in attributes.items() if value is not None]
+
+
+def plain(value: Any) -> Any:
+    """An `AnyValue` as a plain value; `None` when it holds none."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [plain(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {item.key: plain(item.value) for item in value.kvlist_value.values}
+    return None if kind is None else getattr(value, kind)
 
 
 def scope(name: str) -> InstrumentationScope:
