@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tokenomics_plugin import semconv
 from tokenomics_plugin.importing.blocks import ToolCall, parsed_json
@@ -32,6 +32,7 @@ _CONTENT: Final = frozenset(
         "output.value",
         "metadata",
         "llm.function_call",
+        "llm.invocation_parameters",
         "tool.parameters",
         "tool_call.function.arguments",
         "inputs",
@@ -127,6 +128,8 @@ class Meaning:
     """What a tool was given; `None` when it does not say."""
     result: str | None = None
     """What a tool answered."""
+    is_error: bool = False
+    """Whether that tells of an error."""
 
 
 def meaning(name: str, attributes: _Attributes, *, is_root: bool) -> Meaning | None:
@@ -150,12 +153,35 @@ def is_content(name: str) -> bool:
 
 def _open_inference(name: str, attributes: _Attributes, is_root: bool) -> Meaning:
     kind = str(attributes["openinference.span.kind"]).upper()
+    known = parsed_json(attributes.get("metadata"))
+    about: dict[str, Any] = known if isinstance(known, dict) else {}
+    node = _text(attributes, "graph.node.id") or _text(about, "langgraph_node")
     operation = _OPEN_INFERENCE_OPERATIONS.get(kind)
-    if operation is None and kind == "CHAIN" and is_root:
-        operation = semconv.OPERATION_INVOKE_WORKFLOW
-    is_tool = kind == "TOOL"
-    return Meaning(
+    if kind == "CHAIN":
+        is_node = node is not None and node == name
+        operation = _chain_operation(is_root, is_node)
+    read = _OPEN_INFERENCE_READERS.get(kind)
+    said = Meaning() if read is None else read(name, attributes)
+    common = {
+        semconv.GEN_AI_CONVERSATION_ID: _text(attributes, "session.id") or _text(about, "session_id", "thread_id"),
+        semconv.NODE_NAME: node if operation == semconv.OPERATION_RUN_NODE else None,
+    }
+    return replace(
+        said,
         operation=operation,
+        attributes={**said.attributes, **common},
+        usage=_open_inference_usage(attributes),
+    )
+
+
+def _chain_operation(is_root: bool, is_node: bool) -> str | None:
+    if is_node:
+        return semconv.OPERATION_RUN_NODE
+    return semconv.OPERATION_INVOKE_WORKFLOW if is_root else None
+
+
+def _open_inference_call(name: str, attributes: _Attributes) -> Meaning:
+    return Meaning(
         attributes={
             semconv.GEN_AI_PROVIDER_NAME: _provider(attributes.get("llm.provider"), attributes.get("llm.system")),
             semconv.GEN_AI_REQUEST_MODEL: _text(attributes, "llm.request.model_name"),
@@ -163,23 +189,28 @@ def _open_inference(name: str, attributes: _Attributes, is_root: bool) -> Meanin
                 attributes, "llm.response.model_name", "llm.model_name", "embedding.model_name"
             ),
             semconv.GEN_AI_RESPONSE_FINISH_REASONS: _listed(attributes.get("llm.finish_reason")),
-            semconv.GEN_AI_CONVERSATION_ID: _text(attributes, "session.id"),
-            semconv.GEN_AI_AGENT_NAME: _text(attributes, "agent.name") or (name if kind == "AGENT" else None),
-            semconv.GEN_AI_TOOL_NAME: (_text(attributes, "tool.name", "tool_call.function.name") or name)
-            if is_tool
-            else None,
-            semconv.GEN_AI_TOOL_CALL_ID: _text(attributes, "tool_call.id", "tool.id") if is_tool else None,
-            semconv.NODE_NAME: _text(attributes, "graph.node.id"),
             **_parameters(attributes.get("llm.invocation_parameters")),
         },
-        usage=_open_inference_usage(attributes),
         cost=_money(attributes.get("llm.cost.total")),
         carried=_open_inference_input(attributes),
         answer=[_message(said) for said in _indexed(attributes, "llm.output_messages.")],
-        arguments=_first(attributes, "tool_call.function.arguments", "tool.parameters", "input.value")
-        if is_tool
-        else None,
-        result=_tool_text(attributes.get("output.value")) if is_tool else None,
+    )
+
+
+def _open_inference_agent(name: str, attributes: _Attributes) -> Meaning:
+    return Meaning(attributes={semconv.GEN_AI_AGENT_NAME: _text(attributes, "agent.name") or name})
+
+
+def _open_inference_tool(name: str, attributes: _Attributes) -> Meaning:
+    answer = _tool_answer(attributes.get("output.value"))
+    return Meaning(
+        attributes={
+            semconv.GEN_AI_TOOL_NAME: _text(attributes, "tool.name", "tool_call.function.name") or name,
+            semconv.GEN_AI_TOOL_CALL_ID: _text(attributes, "tool_call.id", "tool.id") or answer.call_id,
+        },
+        arguments=_first(attributes, "tool_call.function.arguments", "tool.parameters", "input.value"),
+        result=answer.text,
+        is_error=answer.is_error,
     )
 
 
@@ -245,7 +276,7 @@ def _open_llmetry(name: str, attributes: _Attributes, is_root: bool) -> Meaning:
         carried=[_turn(said) for said in _indexed(attributes, "gen_ai.prompt.")] or None,
         answer=[_turn(said) for said in _indexed(attributes, "gen_ai.completion.")],
         arguments=_first(attributes, "traceloop.entity.input", "entity.input") if is_tool else None,
-        result=_tool_text(_first(attributes, "traceloop.entity.output", "entity.output")) if is_tool else None,
+        result=_tool_answer(_text(attributes, "traceloop.entity.output", "entity.output")).text if is_tool else None,
     )
 
 
@@ -278,7 +309,7 @@ def _lang_smith(name: str, attributes: _Attributes, is_root: bool) -> Meaning:
         },
         usage=usage,
         arguments=_first(attributes, "gen_ai.prompt", "inputs") if kind == "tool" else None,
-        result=_tool_text(_first(attributes, "gen_ai.completion", "outputs")) if kind == "tool" else None,
+        result=_tool_answer(_text(attributes, "gen_ai.completion", "outputs")).text if kind == "tool" else None,
     )
 
 
@@ -300,6 +331,12 @@ _OPEN_INFERENCE_OPERATIONS: Final = {
     "TOOL": semconv.OPERATION_EXECUTE_TOOL,
     "AGENT": semconv.OPERATION_INVOKE_AGENT,
     "RETRIEVER": semconv.OPERATION_RETRIEVAL,
+}
+_OPEN_INFERENCE_READERS: Final[Mapping[str, Callable[[str, _Attributes], Meaning]]] = {
+    "LLM": _open_inference_call,
+    "EMBEDDING": _open_inference_call,
+    "TOOL": _open_inference_tool,
+    "AGENT": _open_inference_agent,
 }
 _OPEN_LLMETRY_REQUESTS: Final[Mapping[Any, str]] = {
     "chat": semconv.OPERATION_CHAT,
@@ -398,12 +435,18 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
-def _tool_text(output: Any) -> str | None:
+class _ToolAnswer(NamedTuple):
+    text: str | None = None
+    call_id: str | None = None
+    is_error: bool = False
+
+
+def _tool_answer(output: Any) -> _ToolAnswer:
     """What a tool answered, taken out of the message that LangChain wraps around it."""
     said = parsed_json(output)
-    for wrapper in ("output", "kwargs"):
+    for wrapper in ("output", "data", "kwargs"):
         if isinstance(said, dict) and isinstance(said.get(wrapper), dict):
             said = said[wrapper]
     if isinstance(said, dict) and isinstance(said.get("content"), str):
-        return str(said["content"])
-    return output if isinstance(output, str) else None
+        return _ToolAnswer(str(said["content"]), _text(said, "tool_call_id"), said.get("status") == "error")
+    return _ToolAnswer(output if isinstance(output, str) else None)

@@ -20,7 +20,7 @@ from tokenomics_plugin.importing.blocks import arguments_fingerprint
 from tokenomics_plugin.importing.contexts import TraceContexts
 from tokenomics_plugin.importing.dialects import Meaning, Said, is_content, meaning
 from tokenomics_plugin.importing.nesting import Nesting
-from tokenomics_plugin.importing.otlp import Attribute, key_values, plain
+from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, key_values, plain
 from tokenomics_plugin.otlp_json import Signal, parse_line
 from tokenomics_plugin.store.importing import MAX_LINE_BYTES, ImportResult, Requests, import_lines
 from tokenomics_plugin.store.trace_store import TraceStore
@@ -111,6 +111,9 @@ class DialectReader:
         if bears_tokens:
             words |= {} if said.usage is None else said.usage.to_attributes()
             words[semconv.USAGE_COST] = None if said.cost is None else str(said.cost)
+        if said.is_error:
+            span.status.code = Status.STATUS_CODE_ERROR
+            words[semconv.ERROR_TYPE] = TOOL_ERROR
         _strip(span, words)
 
     def _fingerprints(self, span: Any, said: Meaning) -> dict[str, Attribute | None]:
@@ -157,8 +160,8 @@ def _strip(span: Any, words: dict[str, Attribute | None]) -> None:
         for item in span.attributes
         if item.key not in replaced and not item.key.startswith(_TOKEN_COUNTS) and not is_content(item.key)
     ]
-    if span.status.code == Status.STATUS_CODE_ERROR and semconv.ERROR_TYPE not in {item.key for item in kept}:
-        words = {**words, semconv.ERROR_TYPE: _error_type(span)}
+    if span.status.code == Status.STATUS_CODE_ERROR and all(item.key != semconv.ERROR_TYPE for item in kept):
+        words = {semconv.ERROR_TYPE: _error_type(span), **words}
     new = key_values(words)
     del span.attributes[:]
     span.attributes.extend([*kept, *new])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 
 from tokenomics_plugin.version import package_version
 
-__all__ = ["Attribute", "derived_id", "encodable", "key_values", "plain", "scope"]
+__all__ = ["TOOL_ERROR", "Attribute", "derived_id", "encodable", "key_values", "plain", "scope"]
 
+TOOL_ERROR: Final = "tool_error"
+"""`error.type` of a tool that answered with an error message."""
 Attribute = str | bool | int | float | tuple[str, ...]
 """The value of an attribute that an importer writes."""
 

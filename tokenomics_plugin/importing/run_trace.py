@@ -23,7 +23,7 @@ from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta
 from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.importing.blocks import ToolCall, arguments_fingerprint, message_block
 from tokenomics_plugin.importing.chat_log import ChatRun, Message
-from tokenomics_plugin.importing.otlp import Attribute, derived_id, encodable, key_values
+from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, derived_id, encodable, key_values
 from tokenomics_plugin.outcome import Outcome
 
 __all__ = ["UNDATED_UNIX_NANO", "RunTrace"]
@@ -31,7 +31,6 @@ __all__ = ["UNDATED_UNIX_NANO", "RunTrace"]
 UNDATED_UNIX_NANO: Final = 1_767_268_800 * 10**9
 """Where runs without any time are put: 2026-01-01 12:00 UTC, the date of the standard prices."""
 _STEP_NS: Final = 1_000_000
-_TOOL_ERROR: Final = "tool_error"
 
 
 @dataclass
@@ -196,7 +195,7 @@ class RunTrace:
         call = ToolCall(id=message.answers, name=message.tool or "", arguments=None) if asked is None else asked.call
         attributes = self._of_tool(call, is_known=asked is not None)
         attributes[semconv.RESULT_FINGERPRINT] = block.hash
-        attributes[semconv.ERROR_TYPE] = _TOOL_ERROR if message.is_error else None
+        attributes[semconv.ERROR_TYPE] = TOOL_ERROR if message.is_error else None
         if asked is None:
             self._notes["tool results that answer no call: their arguments are unknown"] += 1
         started = self._clock.now if asked is None else asked.at
