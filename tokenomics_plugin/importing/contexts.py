@@ -23,12 +23,15 @@ _MAX_BRANCHES: Final = 8
 _MAX_BLOCKS: Final = 20_000
 
 
+_Branch = tuple[str, list[ContextBlock]]
+
+
 @dataclass(eq=False, slots=True)
 class _Trace:
     """What is remembered of one trace."""
 
     fingerprinter: Fingerprinter
-    branches: list[tuple[str, list[ContextBlock]]] = field(default_factory=list)
+    branches: list[_Branch] = field(default_factory=list)
     """Span and context of calls, each the latest of its conversation."""
     blocks: dict[str, ContextBlock] = field(default_factory=dict)
     """By hash: messages as they were first carried, or as a span produced them."""
@@ -50,7 +53,7 @@ class TraceContexts:
         """What a call carried, as the difference from the call of its trace that it is most like."""
         trace = self._trace(trace_id, fingerprinter)
         blocks = [self._block(trace, said) for said in messages]
-        closest = max(trace.branches, key=lambda branch: common_prefix(branch[1], blocks), default=None)
+        closest = _most_alike(trace.branches, blocks)
         if closest is None:
             delta = ContextDelta.between(blocks)
         else:
@@ -81,6 +84,15 @@ class TraceContexts:
         if len(self._traces) > _MAX_TRACES:
             del self._traces[next(iter(self._traces))]
         return trace
+
+
+def _most_alike(branches: Sequence[_Branch], blocks: Sequence[ContextBlock]) -> _Branch | None:
+    """The latest branch that goes on, else the one of which most can be copied."""
+    for branch in reversed(branches):
+        if common_prefix(branch[1], blocks) == len(branch[1]):
+            return branch
+    hashes = {block.hash for block in blocks}
+    return max(branches, key=lambda branch: sum(block.hash in hashes for block in branch[1]), default=None)
 
 
 def _keep(blocks: dict[str, ContextBlock], block: ContextBlock) -> None:

@@ -20,7 +20,7 @@ from tokenomics_plugin.importing.blocks import arguments_fingerprint
 from tokenomics_plugin.importing.contexts import TraceContexts
 from tokenomics_plugin.importing.dialects import Meaning, Said, is_content, meaning
 from tokenomics_plugin.importing.nesting import Nesting
-from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, key_values, plain
+from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, key_values, money, plain
 from tokenomics_plugin.otlp_json import Signal, parse_line
 from tokenomics_plugin.store.importing import MAX_LINE_BYTES, ImportResult, Requests, import_lines
 from tokenomics_plugin.store.trace_store import TraceStore
@@ -110,7 +110,7 @@ class DialectReader:
             words |= self._fingerprints(span, said)
         if bears_tokens:
             words |= {} if said.usage is None else said.usage.to_attributes()
-            words[semconv.USAGE_COST] = None if said.cost is None else str(said.cost)
+            words[semconv.USAGE_COST] = money(said.cost)
         if said.is_error:
             span.status.code = Status.STATUS_CODE_ERROR
             words[semconv.ERROR_TYPE] = TOOL_ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal, localcontext
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -10,10 +11,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 
 from tokenomics_plugin.version import package_version
 
-__all__ = ["TOOL_ERROR", "Attribute", "derived_id", "encodable", "key_values", "plain", "scope"]
+__all__ = ["TOOL_ERROR", "Attribute", "derived_id", "encodable", "key_values", "money", "plain", "scope"]
 
 TOOL_ERROR: Final = "tool_error"
 """`error.type` of a tool that answered with an error message."""
+_PICODOLLAR: Final = Decimal("1e-12")
+_MONEY_DIGITS: Final = 36  # more than any amount of `as_money` has at that scale
 Attribute = str | bool | int | float | tuple[str, ...]
 """The value of an attribute that an importer writes."""
 
@@ -21,6 +24,14 @@ Attribute = str | bool | int | float | tuple[str, ...]
 def key_values(attributes: Mapping[str, Attribute | None]) -> list[KeyValue]:
     """Attributes of a span or a record; those of `None` are left out."""
     return [KeyValue(key=name, value=_any(value)) for name, value in attributes.items() if value is not None]
+
+
+def money(amount: Decimal | None) -> str | None:
+    """An amount of money as text, to the picodollar: what is below that is the noise of a log's doubles."""
+    if amount is None:
+        return None
+    with localcontext(prec=_MONEY_DIGITS):
+        return f"{amount.quantize(_PICODOLLAR).normalize():f}"
 
 
 def plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta
 from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.importing.blocks import ToolCall, arguments_fingerprint, message_block
 from tokenomics_plugin.importing.chat_log import ChatRun, Message
-from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, derived_id, encodable, key_values
+from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, derived_id, encodable, key_values, money
 from tokenomics_plugin.outcome import Outcome
 
 __all__ = ["UNDATED_UNIX_NANO", "RunTrace"]
@@ -173,7 +173,7 @@ class RunTrace:
             semconv.GEN_AI_RESPONSE_MODEL: message.model,
             semconv.GEN_AI_RESPONSE_ID: message.response_id,
             semconv.GEN_AI_RESPONSE_FINISH_REASONS: _listed(message.finish_reason),
-            semconv.USAGE_COST: None if message.cost is None else str(message.cost),
+            semconv.USAGE_COST: money(message.cost),
             semconv.RESULT_FINGERPRINT: block.hash,
             **({} if message.usage is None else message.usage.to_attributes()),
             **self._context(span_id.hex()).to_attributes(),
@@ -235,7 +235,7 @@ class RunTrace:
             semconv.GEN_AI_AGENT_NAME: self._run.agent,
             semconv.GEN_AI_PROVIDER_NAME: self._run.provider,
             semconv.GEN_AI_REQUEST_MODEL: self._run.model,
-            semconv.RUN_COST: None if self._run.cost is None else str(self._run.cost),
+            semconv.RUN_COST: money(self._run.cost),
         }
         name = " ".join(filter(None, (semconv.OPERATION_INVOKE_AGENT, self._run.agent)))
         is_synthesized = is_undated or self._clock.is_synthesized
