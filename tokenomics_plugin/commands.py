@@ -119,7 +119,8 @@ def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
     """Read FILES, plain or gzipped, into the store.
 
     Lines that cannot be read are named with their number and the rest goes in; the exit status is then 1.
-    Importing a file again adds nothing.
+    Importing a file again adds nothing. Texts of foreign formats become keyed hashes; set
+    TOKENOMICS_FINGERPRINT_SECRET for hashes that compare with those of other imports.
     """
     from tokenomics_plugin.importing import FORMATS
     from tokenomics_plugin.store import TraceStore

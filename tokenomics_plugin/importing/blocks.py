@@ -10,12 +10,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from tokenomics_plugin.context_blocks import ContextBlock
-from tokenomics_plugin.fingerprint import Fingerprinter, canonical
+from tokenomics_plugin.fingerprint import Fingerprinter, FingerprintKeys, canonical
 
-__all__ = ["ToolCall", "arguments_fingerprint", "message_block", "parsed_json"]
+__all__ = ["ToolCall", "arguments_fingerprint", "message_block", "parsed_json", "process_keys"]
 
 _ROLES: Final = {
     "system": "system",
@@ -44,6 +45,12 @@ class ToolCall:
     """The tool."""
     arguments: Any
     """As values where they are JSON, else the text itself."""
+
+
+@cache
+def process_keys() -> FingerprintKeys:
+    """The keys of the environment, and without a secret there those of this process: the same for all its files."""
+    return FingerprintKeys.from_environment()
 
 
 def message_block(

@@ -14,7 +14,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tokenomics_plugin import semconv
 from tokenomics_plugin.fingerprint import FingerprintKeys
+from tokenomics_plugin.importing.blocks import process_keys
 from tokenomics_plugin.importing.chat_log import read_run
+from tokenomics_plugin.importing.judgement import carrier_span, evaluation_event
 from tokenomics_plugin.importing.otlp import key_values, scope
 from tokenomics_plugin.importing.run_trace import RunTrace
 from tokenomics_plugin.otlp_json import Signal
@@ -40,13 +42,13 @@ def import_chat(
     Args:
         store: Where to.
         file: Open for reading bytes; need not be seekable.
-        keys: Keys of the fingerprints; those of the environment by default.
+        keys: Keys of the fingerprints; `process_keys` by default.
         max_line_bytes: Longest line that is read into memory.
 
     Raises:
         StoreError: If the store cannot be written; what was loaded until then stays.
     """
-    reader = ChatReader(FingerprintKeys.from_environment() if keys is None else keys)
+    reader = ChatReader(process_keys() if keys is None else keys)
     result = import_lines(store, file, reader.read, max_line_bytes=max_line_bytes)
     return replace(result, notes=reader.notes)
 
@@ -76,9 +78,10 @@ class ChatReader:
         resource = Resource(attributes=key_values({"service.name": run.agent or _SERVICE}))
         if outcome is None:
             return ((Signal.TRACES, _traces(resource, spans)),)
+        judged = {"trace_id": trace.trace_id, "judged": trace.root_id}
         return (
-            (Signal.TRACES, _traces(resource, [*spans, trace.carrier(outcome)])),
-            (Signal.LOGS, _logs(resource, trace.event(outcome))),
+            (Signal.TRACES, _traces(resource, [*spans, carrier_span(outcome, **judged)])),
+            (Signal.LOGS, _logs(resource, evaluation_event(outcome, **judged))),
         )
 
 

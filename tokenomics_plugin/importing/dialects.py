@@ -215,16 +215,34 @@ def _open_inference_tool(name: str, attributes: _Attributes) -> Meaning:
 
 
 def _open_inference_usage(attributes: _Attributes) -> TokenUsage | None:
-    """Its prompt count includes both cache counts, its completion count the reasoning."""
-    read, cached = (attributes.get(f"llm.token_count.prompt_details.{part}") for part in ("cache_read", "cache_input"))
-    counts = {
-        "input_tokens": attributes.get("llm.token_count.prompt"),
-        "output_tokens": attributes.get("llm.token_count.completion"),
-        "cache_read_tokens": cached if read is None else read,
-        "cache_write_tokens": attributes.get("llm.token_count.prompt_details.cache_write"),
-        "reasoning_tokens": attributes.get("llm.token_count.completion_details.reasoning"),
-    }
-    return _usage(counts)
+    """Its prompt count includes both cache counts, its completion count the reasoning.
+
+    Versions differ: some left Anthropic's cached tokens out of the prompt (openinference #1429, #2414, #3734). Where
+    the total tells that they were left out, they are added; where it does not, and they cannot be inside, the counts
+    contradict each other.
+    """
+    names = ("prompt", "completion", "total", *map("prompt_details.{}".format, ("cache_read", "cache_input")))
+    prompt, completion, total, read, cached = (_count(attributes, name) for name in names)
+    read = cached if read is None else read
+    written = _count(attributes, "prompt_details.cache_write")
+    if prompt is None and completion is None:
+        return None
+    aside = (read or 0) + (written or 0)
+    if prompt is not None and completion is not None and aside and total == prompt + completion + aside:
+        prompt += aside
+    return TokenUsage.from_inclusive(
+        input_tokens=prompt,
+        output_tokens=completion,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=_count(attributes, "completion_details.reasoning"),
+    )
+
+
+def _count(attributes: _Attributes, name: str) -> int | None:
+    value = attributes.get(f"llm.token_count.{name}")
+    is_whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+    return int(value) if is_whole else None  # type: ignore[arg-type]  # a number, as was asked
 
 
 def _open_inference_input(attributes: _Attributes) -> list[Said] | None:
@@ -422,17 +440,6 @@ def _money(amount: Any) -> Decimal | None:
 def _convention_usage(attributes: _Attributes) -> TokenUsage | None:
     usage = TokenUsage.from_opentelemetry(attributes)
     return None if usage.input_tokens is None and usage.output_tokens is None else usage
-
-
-def _usage(counts: Mapping[str, Any]) -> TokenUsage | None:
-    whole = {name: int(value) if _is_whole(value) else None for name, value in counts.items()}
-    if whole["input_tokens"] is None and whole["output_tokens"] is None:
-        return None
-    return TokenUsage.from_inclusive(**whole)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
 class _ToolAnswer(NamedTuple):

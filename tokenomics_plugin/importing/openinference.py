@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tokenomics_plugin import semconv
 from tokenomics_plugin.fingerprint import FingerprintKeys
-from tokenomics_plugin.importing.blocks import arguments_fingerprint
+from tokenomics_plugin.importing.blocks import arguments_fingerprint, process_keys
 from tokenomics_plugin.importing.contexts import TraceContexts
 from tokenomics_plugin.importing.dialects import Meaning, Said, is_content, meaning
 from tokenomics_plugin.importing.nesting import Nesting
@@ -49,13 +49,13 @@ def import_openinference(
     Args:
         store: Where to.
         file: Open for reading bytes; need not be seekable.
-        keys: Keys of the fingerprints; those of the environment by default.
+        keys: Keys of the fingerprints; `process_keys` by default.
         max_line_bytes: Longest line that is read into memory.
 
     Raises:
         StoreError: If the store cannot be written; what was loaded until then stays.
     """
-    reader = DialectReader(FingerprintKeys.from_environment() if keys is None else keys)
+    reader = DialectReader(process_keys() if keys is None else keys)
     result = import_lines(store, file, reader.read, max_line_bytes=max_line_bytes)
     return replace(result, notes=reader.notes)
 

@@ -13,9 +13,8 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tokenomics_plugin import semconv
@@ -23,45 +22,11 @@ from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta
 from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.importing.blocks import ToolCall, arguments_fingerprint, message_block
 from tokenomics_plugin.importing.chat_log import ChatRun, Message
+from tokenomics_plugin.importing.clock import Clock
 from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, derived_id, encodable, key_values, money
 from tokenomics_plugin.outcome import Outcome
 
-__all__ = ["UNDATED_UNIX_NANO", "RunTrace"]
-
-UNDATED_UNIX_NANO: Final = 1_767_268_800 * 10**9
-"""Where runs without any time are put: 2026-01-01 12:00 UTC, the date of the standard prices."""
-_STEP_NS: Final = 1_000_000
-
-
-@dataclass
-class _Clock:
-    """Gives each message its end, never before that of the one before it."""
-
-    now: int
-    """End of the last message."""
-    is_synthesized: bool
-    """Whether `now` is ours and not the log's."""
-
-    @classmethod
-    def of(cls, run: ChatRun) -> _Clock:
-        stated = (message.timestamp for message in run.messages if message.timestamp is not None)
-        start = run.started if run.started is not None else next(stated, None)
-        return cls(
-            UNDATED_UNIX_NANO if start is None else start,
-            is_synthesized=run.started is None,
-        )
-
-    def advance(self, timestamp: int | None) -> bool:
-        """Go on to the end of the next message; says whether the time between is ours."""
-        was_synthesized = self.is_synthesized
-        self.is_synthesized = timestamp is None or timestamp < self.now
-        self.now = self.now + _STEP_NS if timestamp is None or timestamp < self.now else timestamp
-        return was_synthesized or self.is_synthesized
-
-    def observe(self, timestamp: int | None) -> None:
-        """Take the time of a message that no span stands for."""
-        if timestamp is not None and timestamp >= self.now:
-            self.now, self.is_synthesized = timestamp, False
+__all__ = ["RunTrace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +52,10 @@ class RunTrace:
     def __init__(self, run: ChatRun, keys: FingerprintKeys, notes: Counter[str]) -> None:
         self.trace_id = derived_id(16, *_identity(run))
         self._run = run
-        self._clock = _Clock.of(run)
+        self._clock = Clock.at_start(run.started, run.messages)
         self._fingerprinter = keys.current(self._clock.now)
         self._notes = notes
-        self._root_id = derived_id(8, self.trace_id, "run")
+        self.root_id = derived_id(8, self.trace_id, "run")
         self._task: dict[str, Attribute | None] = {semconv.TASK_ID: run.task_id, semconv.TASK_GROUP: run.group}
         self._waiting: deque[_Asked] = deque()
         self._new: list[ContextBlock] = []
@@ -120,53 +85,29 @@ class RunTrace:
         """What became of the run, dated at its end when the log gives no time; call it after `spans`."""
         return self._run.judged(observed=self._clock.now, trace_id=self.trace_id.hex())
 
-    def carrier(self, outcome: Outcome) -> Span:
-        """The outcome as a span, as `record_outcome` sends it."""
-        attributes: dict[str, Attribute | None] = {
-            **outcome.to_attributes(),
-            semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_RECORD_OUTCOME,
-            semconv.OPENINFERENCE_SPAN_KIND: "EVALUATOR",
-        }
-        said = json.dumps(attributes, sort_keys=True)
-        return Span(
-            trace_id=self.trace_id,
-            span_id=derived_id(8, self.trace_id, "outcome", said),
-            parent_span_id=self._root_id,
-            name=encodable(f"{semconv.OPERATION_RECORD_OUTCOME} {outcome.evaluator}"),
-            kind=Span.SPAN_KIND_INTERNAL,
-            start_time_unix_nano=outcome.observed_time_unix_nano,
-            end_time_unix_nano=outcome.observed_time_unix_nano,
-            links=[Span.Link(trace_id=self.trace_id, span_id=self._root_id)],
-            attributes=key_values(attributes),
-        )
-
-    def event(self, outcome: Outcome) -> LogRecord:
-        """The outcome as an event."""
-        return LogRecord(
-            time_unix_nano=outcome.observed_time_unix_nano,
-            observed_time_unix_nano=outcome.observed_time_unix_nano,
-            severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,
-            event_name=semconv.EVENT_EVALUATION_RESULT,
-            trace_id=self.trace_id,
-            span_id=self._root_id,
-            attributes=key_values({**outcome.to_attributes()}),
-        )
-
     def _call(self, index: int, message: Message) -> Span:
         started = self._clock.now
         is_synthesized = self._clock.advance(message.timestamp)
         span_id = derived_id(8, self.trace_id, "call", str(index))
         self._note_usage(message)
-        tokens = None if message.usage is None else message.usage.output_tokens
+        context = self._context(span_id.hex())
         block = message_block(
             self._fingerprinter,
             message.role,
             message.content,
             message.calls,
-            tokens=tokens,
+            tokens=None if message.usage is None else message.usage.output_tokens,
             producer=span_id.hex(),
         )
-        attributes: dict[str, Attribute | None] = {
+        self._new.append(block)
+        self._waiting.extend(_Asked(call, self._clock.now, self._clock.is_synthesized) for call in message.calls)
+        attributes = self._of_call(message) | context.to_attributes() | {semconv.RESULT_FINGERPRINT: block.hash}
+        name = " ".join(filter(None, (semconv.OPERATION_CHAT, message.model or self._run.model)))
+        kind = Span.SPAN_KIND_CLIENT
+        return self._span(name, span_id, started, self._clock.now, attributes, is_synthesized, kind=kind)
+
+    def _of_call(self, message: Message) -> dict[str, Attribute | None]:
+        return {
             semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_CHAT,
             semconv.GEN_AI_PROVIDER_NAME: self._run.provider,
             semconv.GEN_AI_REQUEST_MODEL: self._run.model or message.model,
@@ -174,21 +115,12 @@ class RunTrace:
             semconv.GEN_AI_RESPONSE_ID: message.response_id,
             semconv.GEN_AI_RESPONSE_FINISH_REASONS: _listed(message.finish_reason),
             semconv.USAGE_COST: money(message.cost),
-            semconv.RESULT_FINGERPRINT: block.hash,
             **({} if message.usage is None else message.usage.to_attributes()),
-            **self._context(span_id.hex()).to_attributes(),
         }
-        self._new.append(block)
-        self._waiting.extend(_Asked(call, self._clock.now, is_synthesized) for call in message.calls)
-        model = message.model or self._run.model
-        name = semconv.OPERATION_CHAT if model is None else f"{semconv.OPERATION_CHAT} {model}"
-        return self._span(
-            name, span_id, started, self._clock.now, attributes, is_synthesized, kind=Span.SPAN_KIND_CLIENT
-        )
 
     def _tool(self, index: int, message: Message) -> Span:
         asked = self._asked_by(message)
-        is_synthesized = self._clock.advance(message.timestamp) or (asked is not None and asked.is_synthesized)
+        self._clock.advance(message.timestamp)
         span_id = derived_id(8, self.trace_id, "tool", str(index))
         block = message_block(self._fingerprinter, message.role, message.content, producer=span_id.hex())
         self._new.append(block)
@@ -199,6 +131,7 @@ class RunTrace:
         if asked is None:
             self._notes["tool results that answer no call: their arguments are unknown"] += 1
         started = self._clock.now if asked is None else asked.at
+        is_synthesized = asked is None or asked.is_synthesized or self._clock.is_synthesized
         return self._span(
             _tool_name(call), span_id, started, self._clock.now, attributes, is_synthesized, is_error=message.is_error
         )
@@ -239,7 +172,7 @@ class RunTrace:
         }
         name = " ".join(filter(None, (semconv.OPERATION_INVOKE_AGENT, self._run.agent)))
         is_synthesized = is_undated or self._clock.is_synthesized
-        return self._span(name, self._root_id, started, self._clock.now, attributes, is_synthesized)
+        return self._span(name, self.root_id, started, self._clock.now, attributes, is_synthesized)
 
     def _span(
         self,
@@ -258,7 +191,7 @@ class RunTrace:
         return Span(
             trace_id=self.trace_id,
             span_id=span_id,
-            parent_span_id=b"" if span_id == self._root_id else self._root_id,
+            parent_span_id=b"" if span_id == self.root_id else self.root_id,
             name=encodable(name),
             kind=kind,
             start_time_unix_nano=start,

@@ -17,7 +17,7 @@ from tokenomics_plugin.context_blocks import ContextBlock, resolve
 from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.importing import import_chat
 from tokenomics_plugin.importing.chat import ChatReader
-from tokenomics_plugin.importing.run_trace import UNDATED_UNIX_NANO
+from tokenomics_plugin.importing.clock import UNDATED_UNIX_NANO
 from tokenomics_plugin.outcome import OutcomeStatus, latest_outcomes
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.store import ImportResult, LoadCounts, TraceStore
@@ -244,6 +244,20 @@ def test_times_of_the_log_are_the_times_of_the_spans(store: TraceStore, import_r
         ("execute_tool", 105, 4 * 10**9),
         ("invoke_agent", 100, 20 * 10**9),
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "duration"),
+    [({"role": "user", "content": "x", "timestamp": 100}, 20 * 10**9), (call(timestamp=100), None)],
+    ids=["asked", "answered"],
+)
+def test_a_run_without_a_start_begins_with_its_first_question_but_not_with_an_answer(
+    store: TraceStore, import_runs: ImportRuns, first: dict[str, Any], duration: int | None
+) -> None:
+    import_runs({"task_id": "t", "messages": [first, call(timestamp=120)]})
+
+    [root] = by_operation(store, "invoke_agent")
+    assert (root.start_unix_nano, root.duration_nano) == (100 * 10**9, duration)
 
 
 def test_durations_that_the_log_does_not_say_are_unknown(store: TraceStore, import_runs: ImportRuns) -> None:

@@ -160,6 +160,20 @@ def test_cached_and_reasoning_tokens_are_parts_of_the_totals(store: TraceStore) 
     assert str(call.reported_cost_usd) == "0.5"
 
 
+def test_cached_tokens_that_the_total_shows_to_be_left_out_of_the_prompt_are_added(store: TraceStore) -> None:
+    details = {
+        "llm.token_count.prompt_details.cache_read": 1733,
+        "llm.token_count.prompt_details.cache_write": 512,
+        "llm.token_count.total": 100 + 20 + 1733 + 512,
+    }
+    load(store, request(span(1, LLM | TOKENS | details)))
+
+    [call] = billed(store)
+    usage = call.usage
+    assert usage is not None
+    assert (usage.fresh_input_tokens, usage.cache_write_tokens, usage.cache_read_tokens) == (100, 512, 1733)
+
+
 def test_counts_that_are_missing_or_contradict_each_other_are_said_to_be_so(store: TraceStore) -> None:
     impossible = {"llm.token_count.prompt_details.cache_read": 101}
     result = load(store, request(span(1, LLM), span(2, LLM | TOKENS | impossible)))
