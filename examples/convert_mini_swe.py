@@ -43,36 +43,39 @@ def converted(trajectory: dict[str, Any], resolved: dict[str, bool]) -> dict[str
 
 def messages(said: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The conversation, with commands as tool calls."""
-    asked = None
+    asked = False
     for number, message in enumerate(said):
         if message["role"] == "assistant":
-            asked = f"call-{number}"
-            yield answer(message, asked)
-        elif asked is not None:
+            commands = COMMAND.findall(message["content"])
+            asked = len(commands) == 1  # of none, or of several, the agent runs nothing and asks again
+            calls = [call(f"call-{number}", commands[0])] if asked else []
+            yield {**answer(message), "tool_calls": calls}
+        elif asked:
             # A non-zero status is what the log has for an error, though a grep that finds nothing has one too.
             is_error = message["content"].startswith("<returncode>") and "<returncode>0<" not in message["content"]
-            yield {"role": "tool", "tool_call_id": asked, "content": message["content"], "error": is_error}
+            yield {
+                "role": "tool",
+                "tool_call_id": f"call-{number - 1}",
+                "content": message["content"],
+                "error": is_error,
+            }
         else:
             yield {"role": message["role"], "content": message["content"]}
 
 
-def answer(message: dict[str, Any], call_id: str) -> dict[str, Any]:
+def call(call_id: str, command: str) -> dict[str, Any]:
+    return {"id": call_id, "function": {"name": "bash", "arguments": {"command": command}}}
+
+
+def answer(message: dict[str, Any]) -> dict[str, Any]:
     response = message["extra"]["response"]
-    call = {"id": call_id, "function": {"name": "bash", "arguments": {"command": command(message["content"])}}}
     return {
         "role": "assistant",
         "content": message["content"],
         "id": response["id"],
         "timestamp": response["created"],
         "usage": response["usage"],
-        "tool_calls": [call],
     }
-
-
-def command(text: str) -> str | None:
-    """The command that an answer asks for; one that holds none, or several, gets a reminder as its result."""
-    found = COMMAND.findall(text)
-    return found[0] if len(found) == 1 else None
 
 
 if __name__ == "__main__":

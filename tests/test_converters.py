@@ -20,10 +20,9 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from shared_data import trajectories
+from tokenomics_plugin.importing.chat_log import ChatRun, read_run
 from tokenomics_plugin.otlp_json import to_json
 from tokenomics_plugin.store import TraceStore
-
-pytestmark = pytest.mark.shared_data
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMAND = [sys.executable, "-m", "tokenomics_plugin.cli"]
@@ -65,6 +64,7 @@ def pass_hat(report: dict[str, Any], k: int) -> float:
     return sum(comb(sum(trials), k) / comb(len(trials), k) for trials in groups.values()) / len(groups)
 
 
+@pytest.mark.shared_data
 def test_tau_bench_has_the_published_successes_and_no_token_counts(imported: Imported) -> None:
     folder = trajectories("tau-bench-gpt4o-airline")
     [file] = folder.glob("historical_trajectories/*.json")
@@ -83,6 +83,7 @@ def test_tau_bench_has_the_published_successes_and_no_token_counts(imported: Imp
     assert (total["calls_with_usage"], total["cost_usd"]) == (0, None)
 
 
+@pytest.mark.shared_data
 def test_mini_swe_agent_has_the_published_runs_costs_and_cached_share(imported: Imported, tmp_path: Path) -> None:
     folder = trajectories("mini-swe-gemini3pro")
     usages = list(of_mini_swe(folder))
@@ -133,6 +134,7 @@ def costs(db: Path) -> tuple[list[Decimal], list[Decimal]]:
     return calls, runs
 
 
+@pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("name", "successes", "runs", "cost"),
     [
@@ -166,6 +168,7 @@ def test_tau2_has_the_published_success_and_cost_of_the_agent(
     assert total["tokens"]["output"] == sum(usage["completion_tokens"] for usage in known)
 
 
+@pytest.mark.shared_data
 def test_a_second_import_of_a_converted_log_adds_nothing(imported: Imported, tmp_path: Path) -> None:
     file = trajectories("tau2-multi") / "airline__gpt-4.1__83e60796.json"
     first = imported("convert_tau2.py", file)
@@ -173,6 +176,7 @@ def test_a_second_import_of_a_converted_log_adds_nothing(imported: Imported, tmp
     assert imported("convert_tau2.py", file) == first
 
 
+@pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("name", "output"),
     [("ott-llmetry", 100), ("ott-llmetry-local", 86), ("ott-langsmith", 104), ("ott-lit", 117)],
@@ -190,3 +194,90 @@ def test_one_program_under_other_instrumentations_has_its_tokens_once(tmp_path: 
     assert (total["calls"], total["tokens"]["input"], total["tokens"]["output"]) == (2, 77, output)
     with TraceStore(tmp_path / "x.duckdb", read_only=True) as store:
         assert {span.usage is not None for span in store.spans() if not span.is_billed} <= {False}
+
+
+def converted(converter: str, *arguments: Path) -> list[ChatRun]:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / converter, *arguments], capture_output=True, check=True, timeout=60
+    )
+    return [read_run(line) for line in done.stdout.splitlines()]
+
+
+def test_a_run_of_tau_bench_keeps_its_messages_and_marks_its_errors(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "book", "arguments": "{}"}}
+    said = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "name": "book", "content": "Error: full"},
+        {"role": "user", "content": "Error? Oh."},
+    ]
+    result = {"task_id": 3, "trial": 2, "reward": 0.0, "traj": said, "info": {"user_cost": 1.0}}
+    (tmp_path / "shop.json").write_text(json.dumps([result]), encoding="utf-8")
+
+    [run] = converted("convert_tau_bench.py", tmp_path / "shop.json")
+
+    assert (run.task_id, run.group, run.model, run.cost) == ("shop/3#2", "shop/3", "gpt-4o", None)
+    assert [message.is_error for message in run.messages] == [False, True, False]
+    assert run.outcome is not None
+    assert run.outcome["success"] is False
+
+
+@pytest.mark.parametrize("reward", [1.0, None], ids=["solved", "not-judged"])
+def test_a_run_of_tau2_leaves_out_the_customers_side(tmp_path: Path, reward: float | None) -> None:
+    common = {"content": "x", "timestamp": "2025-01-01T00:00:00.5", "cost": 0.25, "tool_calls": None}
+    users_call = [{"id": "u", "name": "look", "arguments": {}, "requestor": "user"}]
+    said = [
+        {**common, "role": "assistant", "usage": None, "cost": 0.0},
+        {**common, "role": "user", "usage": {"prompt_tokens": 5, "completion_tokens": 5}, "tool_calls": users_call},
+        {**common, "role": "tool", "id": "u", "requestor": "user", "error": False},
+        {**common, "role": "user", "usage": None},
+        {**common, "role": "assistant", "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
+    ]
+    simulation = {
+        "id": "s1",
+        "task_id": "7",
+        "start_time": "2025-01-01T00:00:00",
+        "end_time": "2025-01-01T00:01:00",
+        "agent_cost": 0.25,
+        "reward_info": None if reward is None else {"reward": reward},
+        "messages": said,
+    }
+    info = {
+        "agent_info": {"llm": "ollama_chat/qwen:7b", "implementation": "llm_agent"},
+        "environment_info": {"domain_name": "shop", "policy": "rules"},
+    }
+    (tmp_path / "r.json").write_text(json.dumps({"info": info, "simulations": [simulation]}), encoding="utf-8")
+
+    [run] = converted("convert_tau2.py", tmp_path / "r.json")
+
+    assert (run.task_id, run.provider, run.model, str(run.cost)) == ("shop/7#s1", "ollama", "qwen:7b", "0.25")
+    assert [message.role for message in run.messages] == ["system", "assistant", "user", "assistant"]
+    assert [message.cost and str(message.cost) for message in run.messages] == [None, None, None, "0.25"]
+    assert (run.outcome is None) == (reward is None)
+
+
+def test_a_run_of_mini_swe_agent_has_its_commands_as_tool_calls(tmp_path: Path) -> None:
+    def answer(text: str) -> dict[str, Any]:
+        usage = {"prompt_tokens": 9, "completion_tokens": 2, "cost": 0.5}
+        return {"role": "assistant", "content": text, "extra": {"response": {"id": "r", "created": 5, "usage": usage}}}
+
+    said = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "task"},
+        answer("try\n```bash\nls -l\n```"),
+        {"role": "user", "content": "<returncode>2</returncode>"},
+        answer("no command"),
+        {"role": "user", "content": "give one command"},
+    ]
+    config = {"model": {"model_name": "@google/gemini"}}
+    info = {"config": config, "mini_version": "1", "model_stats": {"instance_cost": 1.25}}
+    trajectory = {"instance_id": "a-b__c-12", "info": info, "messages": said}
+    (tmp_path / "x.traj.json").write_text(json.dumps(trajectory), encoding="utf-8")
+    (tmp_path / "r.json").write_text(json.dumps({"instances": []}), encoding="utf-8")
+
+    [run] = converted("convert_mini_swe.py", tmp_path, tmp_path / "r.json")
+
+    assert (run.task_id, run.group, run.provider, run.model) == ("a-b__c-12", "a-b/c", "google", "gemini")
+    assert [message.role for message in run.messages] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert [message.is_error for message in run.messages] == [False, False, False, True, False, False]
+    assert [call.arguments for message in run.messages for call in message.calls] == [{"command": "ls -l"}]
+    assert run.outcome is None

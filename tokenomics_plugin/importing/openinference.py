@@ -83,7 +83,7 @@ class DialectReader:
         signal, request = parse_line(line)
         if signal is Signal.TRACES:
             # From the inside out, whatever the order of the file: a call before the span around it.
-            for span in sorted(_spans(request), key=lambda span: span.end_time_unix_nano):
+            for span in sorted(_spans(request), key=_from_the_inside):
                 self._translate(span)
         elif signal is Signal.LOGS:
             _strip_logs(request)
@@ -150,6 +150,10 @@ def _spans(request: Any) -> Iterator[Any]:
         for of_scope in of_resource.scope_spans:
             if not of_scope.scope.name.startswith(_OURS):
                 yield from of_scope.spans
+
+
+def _from_the_inside(span: Any) -> tuple[int, int]:
+    return span.end_time_unix_nano, -span.start_time_unix_nano
 
 
 def _strip(span: Any, words: dict[str, Attribute | None]) -> None:
