@@ -101,7 +101,7 @@ def test_a_change_breaks_a_rule_here_when_it_does_for_a_full_validator(
         ({"messages": {}}, "messages must be an array, got an object"),
         ({"messages": [{"role": "bot"}]}, "messages[0].role must be one of system, developer, user, assistant, tool"),
         ({"messages": [{"role": "user"}, {}]}, "messages[1].role is missing"),
-        ({"outcome": {"sucess": True}}, "outcome.sucess is not known; did you mean success?"),
+        ({"outcome": {"scores": 1}}, "outcome.scores is not known; did you mean score?"),
         ({"zzz": 1}, "zzz is not known; known are task_id, trial"),
         ({"messages": [{"role": "assistant", "usage": 3}]}, "messages[0].usage must be an object or null, got 3"),
     ],
