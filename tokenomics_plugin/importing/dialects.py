@@ -37,6 +37,8 @@ _CONTENT: Final = frozenset(
         "tool_call.function.arguments",
         "inputs",
         "outputs",
+        "exception.message",
+        "exception.stacktrace",
         "gen_ai.prompt",
         "gen_ai.completion",
         "entity.input",

@@ -303,10 +303,15 @@ def test_a_second_import_adds_nothing(store: TraceStore) -> None:
 
 def test_events_of_the_conventions_lose_their_words(store: TraceStore, db: Path) -> None:
     record = {"eventName": "gen_ai.user.message", "timeUnixNano": "1", "body": {"stringValue": "secret-secret"}}
+    raised = {
+        "eventName": "gen_ai.client.operation.exception",
+        "timeUnixNano": "2",
+        "attributes": [{"key": "exception.message", "value": {"stringValue": "secret-secret"}}],
+    }
     judged = {"eventName": "gen_ai.evaluation.result", "timeUnixNano": "1", "body": {"stringValue": "kept-kept"}}
-    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record, judged]}]}]}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record, raised, judged]}]}]}
 
-    assert load(store, json.dumps(logs).encode()).counts == LoadCounts(logs=2)
+    assert load(store, json.dumps(logs).encode()).counts == LoadCounts(logs=3)
 
     store.close()
     stored = db.read_bytes()
