@@ -115,5 +115,6 @@ def _is_text(content: Any) -> bool:
     return all(isinstance(part, str) or _kind(part) in _TEXTUAL for part in parts)
 
 
-def _kind(part: Any) -> Any:
-    return part.get("type", "text") if isinstance(part, dict) else None
+def _kind(part: Any) -> str | None:
+    kind = part.get("type", "text") if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) else None

@@ -14,7 +14,7 @@ from typing import Final
 from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta, common_prefix
 from tokenomics_plugin.fingerprint import Fingerprinter
 from tokenomics_plugin.importing.blocks import message_block
-from tokenomics_plugin.importing.dialects import Said
+from tokenomics_plugin.importing.meaning import Said
 
 __all__ = ["TraceContexts"]
 

@@ -17,8 +17,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tokenomics_plugin import semconv
 from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.importing.blocks import arguments_fingerprint, process_keys
+from tokenomics_plugin.importing.content import is_content
 from tokenomics_plugin.importing.contexts import TraceContexts
-from tokenomics_plugin.importing.dialects import Meaning, Said, is_content, meaning
+from tokenomics_plugin.importing.dialects import meaning
+from tokenomics_plugin.importing.meaning import Meaning, Said
 from tokenomics_plugin.importing.nesting import Nesting
 from tokenomics_plugin.importing.otlp import TOOL_ERROR, Attribute, key_values, money, plain
 from tokenomics_plugin.otlp_json import Signal, parse_line

@@ -15,6 +15,7 @@ __all__ = ["TOOL_ERROR", "Attribute", "derived_id", "encodable", "key_values", "
 
 TOOL_ERROR: Final = "tool_error"
 """`error.type` of a tool that answered with an error message."""
+_INT64: Final = range(-(2**63), 2**63)
 _PICODOLLAR: Final = Decimal("1e-12")
 _MONEY_DIGITS: Final = 36  # more than any amount of `as_money` has at that scale
 Attribute = str | bool | int | float | tuple[str, ...]
@@ -74,8 +75,8 @@ def _any(value: Attribute) -> AnyValue:
         return AnyValue(string_value=encodable(value))
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value)
+    if isinstance(value, int):  # a count that OTLP has no room for is some mistake, and is kept as it was said
+        return AnyValue(int_value=value) if value in _INT64 else AnyValue(string_value=str(value))
     if isinstance(value, float):
         return AnyValue(double_value=value)
     return _array(value)

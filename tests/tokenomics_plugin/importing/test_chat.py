@@ -335,6 +335,18 @@ def test_texts_are_not_kept(db: Path, import_runs: ImportRuns, store: TraceStore
     assert secret.encode() not in db.read_bytes()
 
 
+def test_parts_of_any_form_are_hashed_and_have_a_size_only_as_text(
+    import_runs: ImportRuns, attributes: Attributes
+) -> None:
+    contents: list[Any] = [[{"type": []}], [3], [{"type": "image_url"}], [{"type": "text", "text": "x"}], ["x"], []]
+    import_runs({"task_id": "t", "messages": [*({"role": "user", "content": said} for said in contents), call()]})
+
+    calls = {key: said for key, said in attributes().items() if said["gen_ai.operation.name"] == "chat"}
+    [context] = resolve(calls).values()
+    assert [block is not None and block.size is not None for block in context or ()] == [False] * 3 + [True] * 3
+    assert len({block.hash for block in context or () if block}) == 6
+
+
 def test_halves_of_surrogates_do_not_stop_an_import(store: TraceStore, import_runs: ImportRuns) -> None:
     half = "\ud800"
     result = import_runs(

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tokenomics_plugin.context_blocks import resolve
 from tokenomics_plugin.fingerprint import FingerprintKeys
 from tokenomics_plugin.importing import import_openinference
+from tokenomics_plugin.importing.openinference import DialectReader
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.store import ImportResult, LoadCounts, TraceStore
 
@@ -324,3 +327,64 @@ def test_a_bad_line_is_named_and_the_rest_goes_in(store: TraceStore) -> None:
 
     assert result.counts.spans == 1
     assert [line.number for line in result.bad_lines] == [1]
+
+
+NAMES = st.sampled_from(
+    [
+        "openinference.span.kind",
+        "langsmith.span.kind",
+        "traceloop.span.kind",
+        "gen_ai.operation.name",
+        "llm.request.type",
+        "llm.token_count.prompt",
+        "llm.token_count.prompt_details.cache_read",
+        "llm.token_count.total",
+        "llm.cost.total",
+        "llm.invocation_parameters",
+        "llm.input_messages.0.message.content",
+        "llm.input_messages.x.message.content",
+        "llm.input_messages.0.message.tool_calls.0.tool_call.function.arguments",
+        "llm.output_messages.1.message.role",
+        "llm.tools.0.tool.json_schema",
+        "gen_ai.prompt.0.content",
+        "gen_ai.usage.input_tokens",
+        "langsmith.metadata.usage_metadata",
+        "metadata",
+        "output.value",
+        "input.value",
+    ]
+)
+ODD = st.sampled_from(
+    [
+        "LLM",
+        "TOOL",
+        "chat",
+        "",
+        "{",
+        "[]",
+        '{"output": {"content": 3}}',
+        '{"seed": 1e999, "top_k": Infinity}',
+        '{"input_tokens": "1e9", "input_token_details": []}',
+        '{"max_tokens": 99999999999999999999}',
+        "9" * 30,
+    ]
+)
+VALUES: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    ODD.map(lambda said: {"stringValue": said}),
+    st.integers(-(2**63), 2**63 - 1).map(lambda said: {"intValue": str(said)}),
+    st.floats(allow_nan=False, allow_infinity=False).map(lambda said: {"doubleValue": said}),
+    st.just({"boolValue": True}),
+    st.just({"arrayValue": {"values": [{"stringValue": "x"}]}}),
+    st.just({"kvlistValue": {"values": []}}),
+    st.just({}),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(said=st.dictionaries(NAMES, VALUES, max_size=8))
+def test_no_attribute_of_whatever_type_stops_an_import(said: dict[str, dict[str, Any]]) -> None:
+    odd = span(1, {}) | {"attributes": [{"key": key, "value": item} for key, item in said.items()]}
+
+    [(_, translated)] = DialectReader(FingerprintKeys(b"secret")).read(request(odd))
+
+    assert translated.IsInitialized()
