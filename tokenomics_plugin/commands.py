@@ -5,10 +5,13 @@ Each command imports its own extra when it runs, so that one is not needed to us
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import click
 
@@ -42,6 +45,35 @@ class _Group(click.Group):
             raise click.ClickException(str(MissingExtraError(error.name or "a module", extra=extra))) from error
 
 
+class _Watched(io.RawIOBase):
+    """A file that tells of the bytes that were read of it."""
+
+    def __init__(self, file: BinaryIO, on_read: Callable[[int], object]) -> None:
+        self._file = file
+        self._on_read = on_read
+
+    def readable(self) -> bool:
+        """It is there to be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read, and tell."""
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._on_read(len(data))
+        return len(data)
+
+
+@contextmanager
+def _progress(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """A bar on stderr while a file is read, where a person watches."""
+    if not sys.stderr.isatty():
+        yield file
+        return
+    with click.progressbar(length=path.stat().st_size, label=path.name, file=sys.stderr) as bar:
+        yield cast(BinaryIO, _Watched(file, bar.update))
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tokenomics-plugin", prog_name="tokenomics")
 def main() -> None:
@@ -73,22 +105,36 @@ def collect(db: Path, host: str, http_port: int, grpc_port: int, token: str | No
 
 @main.command("import")
 @_DB_OPTION
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["otlp", "openinference", "chat"]),
+    default="otlp",
+    show_default=True,
+    help="otlp: OTLP JSON lines, stored as they are. openinference: the same with the attributes of OpenInference, "
+    "OpenLLMetry, LangSmith or OpenLIT. chat: one run a line, with messages in OpenAI form.",
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_files(db: Path, files: tuple[Path, ...]) -> None:
-    """Read FILES of OTLP JSON lines, as file exporters write them, into the store.
+def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
+    """Read FILES, plain or gzipped, into the store.
 
     Lines that cannot be read are named with their number and the rest goes in; the exit status is then 1.
+    Importing a file again adds nothing. Texts of foreign formats become keyed hashes; set
+    TOKENOMICS_FINGERPRINT_SECRET for hashes that compare with those of other imports.
     """
-    from tokenomics_plugin.store import TraceStore, import_otlp_json
+    from tokenomics_plugin.importing import FORMATS
+    from tokenomics_plugin.store import TraceStore
 
     failed = False
     with TraceStore(db) as store:
         for path in files:
-            with path.open("rb") as lines:
-                result = import_otlp_json(store, lines)
+            with path.open("rb") as lines, _progress(lines, path) as watched:
+                result = FORMATS[form](store, watched)
             for line in result.bad_lines:
                 click.echo(f"{path}:{line.number}: {line.reason}", err=True)
             click.echo(f"{path}: {result.summary()}")
+            for note, count in result.notes.most_common():
+                click.echo(f"  {count} {note}")
             failed = failed or result.bad_line_count > 0
     sys.exit(1 if failed else 0)
 

@@ -1,6 +1,6 @@
 """What this package raises on bad input: a value, the rule it broke, and the way out."""
 
-__all__ = ["MalformedOtlpError", "MissingExtraError", "StoreError", "TokenomicsError"]
+__all__ = ["MalformedLineError", "MalformedOtlpError", "MissingExtraError", "StoreError", "TokenomicsError"]
 
 
 class TokenomicsError(Exception):
@@ -20,5 +20,9 @@ class MissingExtraError(TokenomicsError, ModuleNotFoundError):
         self.extra = extra
 
 
-class MalformedOtlpError(TokenomicsError, ValueError):
+class MalformedLineError(TokenomicsError, ValueError):
+    """A line of a file that cannot be read as what the file is said to hold."""
+
+
+class MalformedOtlpError(MalformedLineError):
     """Bytes or text that are not the OTLP request they claim to be."""

@@ -162,6 +162,7 @@ OUTCOME_VERSION: Final = "tokenomics.outcome.version"
 # Ours: what a span or a call was
 USAGE_INCONSISTENT: Final = "tokenomics.usage.inconsistent"
 USAGE_ESTIMATED: Final = "tokenomics.usage.estimated"
+USAGE_COST: Final = "tokenomics.usage.cost"
 USAGE_UNKNOWN_CALLS: Final = "tokenomics.usage.unknown_calls"
 CACHE_HIT: Final = "tokenomics.cache.hit"
 ANSWERED_BY: Final = "tokenomics.answered_by"
@@ -179,6 +180,8 @@ OPERATION_SKIP_MODEL_CALL: Final = "skip_model_call"
 
 # Ours: how a run ended when it neither completed nor failed, and how it goes on
 RUN_STATE: Final = "tokenomics.run.state"
+RUN_COST: Final = "tokenomics.run.cost"
+TIME_SYNTHESIZED: Final = "tokenomics.time.synthesized"
 CHECKPOINT_ID: Final = "tokenomics.checkpoint.id"
 REPLAY: Final = "tokenomics.replay"
 HAND_OFF_TO: Final = "tokenomics.hand_off.to"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 
 from tokenomics_plugin import semconv
@@ -34,7 +35,7 @@ class SpanRecord:
     start_unix_nano: int = 0
     """Start, nanoseconds since the epoch."""
     duration_nano: int | None = None
-    """End minus start, nanoseconds; `None` when the sender's clock stepped back in between."""
+    """End minus start, nanoseconds; `None` when the sender's clock stepped back in between, or a log has no times."""
     status: str = "Unset"
     """Unset | Ok | Error, as the Collector's ClickHouse exporter writes it."""
     error_type: str | None = None
@@ -59,6 +60,8 @@ class SpanRecord:
     """`tokenomics.task.group`."""
     usage: TokenUsage | None = None
     """Tokens in disjoint classes; `None` when the span carries no usage at all."""
+    reported_cost_usd: Decimal | None = None
+    """`tokenomics.usage.cost`: what the call cost as its log says; `None` when it does not."""
     time_to_first_chunk_s: float | None = None
     """`gen_ai.response.time_to_first_chunk`, seconds."""
     node_name: str | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -92,6 +94,45 @@ def test_bad_lines_are_named_and_the_rest_goes_in(tmp_path: Path, recorded: Path
     assert f"{recorded}:1: not JSON" in imported.stderr
     assert f"{recorded}:{len(lines) + 2}: the file ends within this line" in imported.stderr
     assert "24 spans, 12 logs, 0 metric points new; 0 there already; 2 bad lines" in imported.stdout
+
+
+def test_a_chat_log_becomes_a_report_with_the_costs_that_it_says(tmp_path: Path) -> None:
+    said = {"role": "assistant", "usage": {"prompt_tokens": 9, "completion_tokens": 1, "cost": 0.25}}
+    runs = [{"task_id": f"t{n}", "messages": [said, said], "outcome": {"success": n < 8}} for n in range(12)]
+    lines = [*map(json.dumps, runs), json.dumps({"task_id": "t", "messages": [{"role": "bot"}]})]
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+    imported = run("import", "--format", "chat", "runs.jsonl", cwd=tmp_path)
+    report = json.loads(run("report", "--format", "json", cwd=tmp_path).stdout)
+
+    assert imported.returncode == 1
+    assert "runs.jsonl:13: messages[0].role must be one of system" in imported.stderr
+    assert "runs.jsonl: 48 spans, 12 logs, 0 metric points new; 0 there already; 1 bad lines" in imported.stdout
+    assert report["total"]["calls"] == 24
+    assert Decimal(report["total"]["cost_usd"]) == 6
+    assert [task["status"] for task in report["tasks"]].count("succeeded") == 8
+
+
+def test_what_an_import_had_to_leave_unknown_is_told(tmp_path: Path) -> None:
+    run_without_usage = {"task_id": "t", "messages": [{"role": "assistant"}]}
+    (tmp_path / "runs.jsonl").write_text(json.dumps(run_without_usage), encoding="utf-8")
+
+    imported = run("import", "--format", "chat", "runs.jsonl", cwd=tmp_path)
+
+    assert (imported.returncode, imported.stderr) == (0, "")
+    assert "\n  1 model calls without token counts: unknown, not 0\n" in imported.stdout
+
+
+def test_a_person_sees_how_far_an_import_is(tmp_path: Path, recorded: Path) -> None:
+    terminal, stderr = pty.openpty()
+    done = subprocess.run(
+        [*COMMAND, "import", recorded], cwd=tmp_path, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=60
+    )
+    os.close(stderr)
+
+    assert "24 spans, 12 logs" in done.stdout
+    assert b"100%" in os.read(terminal, 65_536)
+    os.close(terminal)
 
 
 @pytest.mark.parametrize("form", ["text", "html"])

@@ -572,3 +572,18 @@ def test_patterns_meet_exactly_when_some_name_matches_both(first: str, second: s
 def test_only_the_star_is_special() -> None:
     assert matches("gpt-4.[x]?*", "gpt-4.[x]?\nfoo")
     assert not matches("gpt-4.*", "gpt-45")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "model"),
+    [({}, "gpt-4o"), ({"input_tokens": None}, "gpt-4o"), ({"reasoning_tokens": 101}, "gpt-4o"), ({}, "unheard-of")],
+    ids=["listed", "usage-unknown", "usage-inconsistent", "not-listed"],
+)
+def test_what_a_log_says_that_a_call_cost_wins_over_the_lists(tokens: Mapping[str, int | None], model: str) -> None:
+    assert PriceBook().cost(call(model=model, tokens=tokens, reported_cost_usd=Decimal("0.5"))) == Decimal("0.5")
+
+
+def test_a_price_of_ones_own_wins_over_what_a_log_says() -> None:
+    book = PriceBook([Price(provider="openai", model="gpt-4o", input=Decimal(1), output=Decimal(0))])
+
+    assert book.cost(call(reported_cost_usd=Decimal("0.5"))) == Decimal("0.001")

@@ -132,7 +132,7 @@ class Price:
 
 
 class PriceBook:
-    """Prices for calls: one's own entries first, then the public lists as of the request's time."""
+    """Prices for calls: one's own entries first, then the log's own cost, then the lists as of the request's time."""
 
     def __init__(self, prices: Iterable[Price] = ()) -> None:
         """Take entries; of those that match a call, the most specific one counts.
@@ -180,6 +180,8 @@ class PriceBook:
         price = self._own_price(span)
         if price is not None:
             return price.quote(span)
+        if span.reported_cost_usd is not None:
+            return Quote(usd=span.reported_cost_usd)
         rates = self._list.rates(span, datetime.fromtimestamp(span.start_unix_nano / 1e9, UTC))
         return Quote(unpriced=Unpriced.MODEL_UNKNOWN) if rates is None else rates.quote(span)
 

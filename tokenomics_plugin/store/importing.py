@@ -1,31 +1,41 @@
-"""Reading files of OTLP JSON lines into a store, as our exporter and the Collector's file exporter write them.
+"""Reading files of lines into a store: OTLP JSON, as our exporter and the Collector's file exporter write it.
 
 A file is read a line at a time and loaded a few MiB a transaction. Loading is idempotent, so an import
-that was interrupted is simply run again.
+that was interrupted is simply run again. Other formats bring their own way from a line to requests, and go
+through the same loop.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, cast
 
-from tokenomics_plugin.errors import MalformedOtlpError
-from tokenomics_plugin.otlp_json import parse_line
+from google.protobuf.message import Message
+
+from tokenomics_plugin.errors import MalformedLineError
+from tokenomics_plugin.otlp_json import Signal, parse_line
 from tokenomics_plugin.store.payload import LoadCounts, Payload
 from tokenomics_plugin.store.trace_store import TraceStore
 from tokenomics_plugin.store.validation import check_request, explain
 
-__all__ = ["BadLine", "ImportResult", "import_otlp_json"]
+__all__ = ["MAX_LINE_BYTES", "BadLine", "ImportResult", "Requests", "import_lines", "import_otlp_json"]
 
+MAX_LINE_BYTES: Final = 64 * 2**20
+"""Longest line that is read into memory."""
+Requests = Iterable[tuple[Signal, Message]]
+"""What one line carries."""
 _BATCH_BYTES: Final = 16 * 2**20
 _SKIPPED_BYTES: Final = 2**20
 _MAX_BAD_LINES: Final = 1000
 _BOM: Final = b"\xef\xbb\xbf"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_NOT_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +58,8 @@ class ImportResult:
     """The first lines with something wrong; memory is not spent on more than a thousand."""
     bad_line_count: int = 0
     """Lines with something wrong, all of them."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """What was read in a way that a reader of the file might not expect -> how often."""
 
     def summary(self) -> str:
         """The result in one line."""
@@ -60,7 +72,7 @@ class ImportResult:
         return "; ".join(part for part in parts if part)
 
 
-def import_otlp_json(store: TraceStore, file: BinaryIO, *, max_line_bytes: int = 64 * 2**20) -> ImportResult:
+def import_otlp_json(store: TraceStore, file: BinaryIO, *, max_line_bytes: int = MAX_LINE_BYTES) -> ImportResult:
     """Load OTLP JSON lines, of any signals, plain or gzipped.
 
     Blank lines, CRLF and a byte order mark are fine. A line that cannot be read, or holds items that cannot
@@ -74,8 +86,29 @@ def import_otlp_json(store: TraceStore, file: BinaryIO, *, max_line_bytes: int =
     Raises:
         StoreError: If the store cannot be written; what was loaded until then stays.
     """
+    return import_lines(store, file, lambda line: (parse_line(line),), max_line_bytes=max_line_bytes)
+
+
+def import_lines(
+    store: TraceStore,
+    file: BinaryIO,
+    read: Callable[[bytes], Requests],
+    *,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> ImportResult:
+    """Load lines of any format; all else is as in `import_otlp_json`.
+
+    Args:
+        store: Where to.
+        file: Open for reading bytes; need not be seekable.
+        read: From a line to what it carries. A `MalformedLineError` rejects the line and is named in the result.
+        max_line_bytes: Longest line that is read into memory.
+
+    Raises:
+        StoreError: If the store cannot be written; what was loaded until then stays.
+    """
     counts, bad = LoadCounts(), _BadLines()
-    for batch in _batches(_payloads(_plain(file), bad, max_line_bytes)):
+    for batch in _batches(_payloads(_lines(_plain(file), bad, max_line_bytes), read, bad)):
         counts += store.load(batch)
     return ImportResult(counts=counts, bad_lines=tuple(bad.first), bad_line_count=bad.count)
 
@@ -98,16 +131,20 @@ def _plain(file: BinaryIO) -> io.BufferedIOBase:
     return gzip.GzipFile(fileobj=buffered) if is_gzip else buffered
 
 
-def _payloads(file: io.BufferedIOBase, bad: _BadLines, max_line_bytes: int) -> Iterator[Payload]:
-    for number, line in _lines(file, bad, max_line_bytes):
+def _payloads(
+    lines: Iterator[tuple[int, bytes]], read: Callable[[bytes], Requests], bad: _BadLines
+) -> Iterator[Payload]:
+    for number, line in lines:
         try:
-            signal, request = parse_line(line)
-        except MalformedOtlpError as error:
-            bad.add(number, str(error) if line.endswith(b"\n") else f"the file ends within this line: {error}")
+            requests = read(line)
+        except MalformedLineError as error:
+            is_torn = not line.endswith(b"\n") and isinstance(error.__cause__, _NOT_JSON)
+            bad.add(number, f"the file ends within this line: {error}" if is_torn else str(error))
             continue
-        if rejected := check_request(signal, request):
-            bad.add(number, explain(rejected))
-        yield Payload(signal, request.SerializeToString())
+        for signal, request in requests:
+            if rejected := check_request(signal, request):
+                bad.add(number, explain(rejected))
+            yield Payload(signal, request.SerializeToString())
 
 
 def _lines(file: io.BufferedIOBase, bad: _BadLines, max_line_bytes: int) -> Iterator[tuple[int, bytes]]:

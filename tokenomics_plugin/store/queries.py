@@ -41,7 +41,8 @@ SELECT
     epoch_ns(Timestamp),     -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
     -- A clock that stepped back leaves a negative number; how long the span took is then unknown.
     -- ClickHouse: the exporter's Duration is unsigned and wraps around, so bound it from above.
-    CASE WHEN Duration >= 0 THEN Duration END,
+    -- Times that an importer made up say nothing of it either.
+    CASE WHEN Duration >= 0 AND coalesce(SpanAttributes['{semconv.TIME_SYNTHESIZED}'], '') = '' THEN Duration END,
     StatusCode,
     ErrorType,
     OperationName,
@@ -53,6 +54,7 @@ SELECT
     ConversationId,
     TaskId,
     TaskGroup,
+    nullif(SpanAttributes['{semconv.USAGE_COST}'], ''),
     TimeToFirstChunk,
     InputTokens,
     OutputTokens,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from tokenomics_plugin import semconv
-from tokenomics_plugin.outcome import Outcome
+from tokenomics_plugin.outcome import Outcome, as_money
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.usage import TokenUsage
 
@@ -34,6 +35,7 @@ def span_record(row: tuple[Any, ...]) -> SpanRecord:
         conversation_id,
         task_id,
         task_group,
+        reported_cost,
         time_to_first_chunk_s,
         input_tokens,
         output_tokens,
@@ -76,6 +78,7 @@ def span_record(row: tuple[Any, ...]) -> SpanRecord:
         task_id=task_id,
         task_group=task_group,
         usage=_usage(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens),
+        reported_cost_usd=_cost(reported_cost),
         time_to_first_chunk_s=time_to_first_chunk_s,
         node_name=node_name,
         operation_id=operation_id,
@@ -104,6 +107,15 @@ def outcome(row: tuple[Mapping[str, str], str | None, int]) -> Outcome:
     attributes, trace_id, time_unix_nano = row
     # Who wrote no time of judgement judged when the event happened.
     return Outcome.from_attributes({semconv.OUTCOME_OBSERVED_TIME: time_unix_nano, **attributes}, trace_id=trace_id)
+
+
+def _cost(text: str | None) -> Decimal | None:
+    """An amount of money; `None` for what is none, which a foreign sender may write."""
+    try:
+        amount = as_money("cost", text)
+    except ValueError:
+        return None
+    return None if amount is None or amount < 0 else amount
 
 
 def _usage(
