@@ -65,12 +65,12 @@ class Make:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Make:
     return Make()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def prices() -> PriceBook:
     """USD per million tokens: 3 in, 4 written, 1 read, 10 out, 20 of reasoning; model `hourly` 3.60 USD an hour."""
     by_class = {"input": 3, "cache_write": 4, "cache_read": 1, "output": 10, "reasoning": 20}

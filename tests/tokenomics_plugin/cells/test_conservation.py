@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenomics_plugin.cells import (
+    Amount,
     Cause,
     Causes,
     Cell,
@@ -241,11 +242,14 @@ def test_a_new_cause_moves_money_into_waste_and_changes_no_total(
 def test_evidence_takes_money_from_overhead_and_unknown_only(
     example: tuple[Trajectory, Flags, frozenset[str]],
 ) -> None:
-    trajectory, flags, evidence = example
+    trajectory, flags, _ = example
     without, with_slice = folded((trajectory, flags, frozenset())), folded(example)
     assert with_slice.causes == without.causes
     assert with_slice.total == without.total
-    assert Label.PRODUCTIVE not in without.by(lambda group: group.label)
+    before, after = (summary.by(lambda group: group.label) for summary in (without, with_slice))
+    assert Label.PRODUCTIVE not in before
+    for label in (Label.OVERHEAD, Label.UNKNOWN):
+        assert after.get(label, Amount()).usd <= before.get(label, Amount()).usd
 
 
 @given(flagged())
