@@ -122,6 +122,13 @@ class Lineage:
         """Index of the block in which a position lies; the number of blocks, when it is at their end."""
         return bisect_right(self.ends, position) - 1
 
+    def charge(self, index: int, cost: int) -> None:
+        """Note what sending a block cost in the call that added it."""
+        if self.is_first[index]:
+            self.first_cost[index] += cost
+        else:
+            self.extra_cost[index] += cost
+
     def charge_again(self, start: int, end: int, kept: int, price: int) -> None:
         """Note that the tokens between two positions, of the first `kept` blocks, were sent again at a price."""
         if start >= end or not price:

@@ -85,7 +85,7 @@ def fold(
     missed: MissedCache | None,
     is_in_slice: bool,
 ) -> None:
-    """Add the cells of a call."""
+    """Add the cells of a call, and note on its lineage what its blocks cost this time."""
     if not causes and missed is None:
         _add_unflagged(sums, layout, tariff, is_in_slice=is_in_slice)
         return
@@ -108,12 +108,13 @@ def output_cost(layout: Layout, tariff: Tariff) -> int:
 
 
 def _add_unflagged(sums: CallSums, layout: Layout, tariff: Tariff, *, is_in_slice: bool) -> None:
-    """Add the cells of a call as if nothing were flagged."""
+    """Add the cells of a call as if nothing were flagged, and charge its blocks."""
     call = layout.call
     _add_carried(sums, layout, tariff, is_in_slice=is_in_slice)
     for index in range(layout.kept, layout.length):
         tokens, cost = _block(layout, index, tariff)
         sums.add(block_label(layout, index, is_in_slice=is_in_slice), tokens, cost)
+        layout.lineage.charge(index, cost)
     sums.add(template_label(call), layout.template, template_cost(layout, tariff))
     sums.add(output_label(call, is_in_slice=is_in_slice), _output(layout), output_cost(layout, tariff))
 
@@ -162,6 +163,7 @@ def _add_carried(sums: CallSums, layout: Layout, tariff: Tariff, *, is_in_slice:
     for stop, price in ((read_end, tariff.read), (write_end, tariff.write), (end, tariff.fresh)):
         if stop <= position:
             continue
+        lineage.charge_again(position, stop, kept, price)
         after = lineage.before(stop)
         others, evidence, instructions = after[0] - before[0], after[1] - before[1], after[2] - before[2]
         sums.add(other_label, others, others * price)

@@ -18,7 +18,7 @@ from tokenomics_plugin.cells.carrying import Carrying
 from tokenomics_plugin.cells.flags import NO_FLAGS, Flags, Part
 from tokenomics_plugin.cells.folding import CallSums, Sum, fold, output_cost, template_cost
 from tokenomics_plugin.cells.labels import NO_CAUSES, Causes, Label, RunOutcome, run_outcome, strongest
-from tokenomics_plugin.cells.rents import Rents, charge
+from tokenomics_plugin.cells.rents import Rents
 from tokenomics_plugin.cells.summary import Amount, CellGroup, CellSummary, Reconciliation
 from tokenomics_plugin.cells.tariff import Tariffs, attodollars, usd
 from tokenomics_plugin.pricing import PriceBook, billed_tokens
@@ -77,7 +77,6 @@ class CellLedger:
             layout = carrying.add(call, counts)
             missed = flags.missed_caches.get(call.span_id)
             fold(total, layout, tariff, causes=causes, missed=missed, is_in_slice=call.span_id in evidence)
-            charge(layout, tariff)
             self._rents.add_template(template_cost(layout, tariff))
             if counts[3] or counts[4]:
                 answers.append((call, counts[3] + counts[4], output_cost(layout, tariff)))

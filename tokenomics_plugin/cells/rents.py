@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tokenomics_plugin.cells.carrying import BlockKey, Layout, Lineage
-from tokenomics_plugin.cells.tariff import Tariff, usd
+from tokenomics_plugin.cells.carrying import BlockKey, Lineage
+from tokenomics_plugin.cells.tariff import usd
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 
-__all__ = ["TEMPLATE_ROLE", "UNKNOWN_ROLE", "BlockCost", "LifeCost", "Rents", "charge"]
+__all__ = ["TEMPLATE_ROLE", "UNKNOWN_ROLE", "BlockCost", "LifeCost", "Rents"]
 
 TEMPLATE_ROLE: Final = "template"
 """Role of what calls paid beyond their blocks: tool schemas, templates, fees."""
@@ -106,23 +106,6 @@ class _Dear:
 
     def __lt__(self, other: _Dear) -> bool:
         return self.rank < other.rank
-
-
-def charge(layout: Layout, tariff: Tariff) -> None:
-    """Note on a call's lineage what its blocks cost this time."""
-    lineage, kept = layout.lineage, layout.kept
-    carried_to = lineage.ends[kept]
-    read_to, write_to = min(layout.read_end, carried_to), min(layout.write_end, carried_to)
-    lineage.charge_again(0, read_to, kept, tariff.read)
-    lineage.charge_again(read_to, write_to, kept, tariff.write)
-    lineage.charge_again(write_to, carried_to, kept, tariff.fresh)
-    for index in range(kept, layout.length):
-        fresh, write, read = layout.block_classes(index)
-        cost = fresh * tariff.fresh + write * tariff.write + read * tariff.read
-        if lineage.is_first[index]:
-            lineage.first_cost[index] += cost
-        else:
-            lineage.extra_cost[index] += cost
 
 
 class Rents:

@@ -71,7 +71,7 @@ class Tariffs:
 
     def _by_class(self, rates: Rates) -> Tariff:
         known = self._known.get(id(rates))
-        if known is None:
+        if known is None or known[0] is not rates:  # an id says nothing after a ledger came from another process
             by_class = (rates.input, rates.cache_write, rates.cache_read, rates.output, rates.reasoning)
             # A class without a price was not used, else the call would have no cost.
             tokens = [0 if rate is None else attodollars(rate.scaleb(-_MILLION_DIGITS)) for rate in by_class]
