@@ -64,10 +64,11 @@ class Tariffs:
         The price book multiplies decimals and cells multiply whole numbers, so that one checks the other.
         """
         rates = self._prices.rates(call)
-        cost = self._prices.quote(call).usd if rates is None else rates.quote(call).usd
-        if cost is None or counts is None:
-            return cost, UNPRICED
-        return cost, _by_time(cost, sum(counts)) if rates is None else self._by_class(rates)
+        # An answer from the framework's own cache is free even when nothing is known of its tokens.
+        quote = self._prices.quote(call) if rates is None or call.is_cache_hit else rates.quote(call)
+        if quote.usd is None or counts is None:
+            return quote.usd, UNPRICED
+        return quote.usd, _by_time(quote.usd, sum(counts)) if rates is None else self._by_class(rates)
 
     def _by_class(self, rates: Rates) -> Tariff:
         known = self._known.get(id(rates))
