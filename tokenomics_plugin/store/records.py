@@ -11,7 +11,7 @@ from tokenomics_plugin.outcome import Outcome, as_money
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["outcome", "span_record"]
+__all__ = ["outcome", "span_record", "usage"]
 
 
 def span_record(row: tuple[Any, ...]) -> SpanRecord:
@@ -77,7 +77,7 @@ def span_record(row: tuple[Any, ...]) -> SpanRecord:
         conversation_id=conversation_id,
         task_id=task_id,
         task_group=task_group,
-        usage=_usage(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens),
+        usage=usage(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens),
         reported_cost_usd=_cost(reported_cost),
         time_to_first_chunk_s=time_to_first_chunk_s,
         node_name=node_name,
@@ -118,13 +118,14 @@ def _cost(text: str | None) -> Decimal | None:
     return None if amount is None or amount < 0 else amount
 
 
-def _usage(
+def usage(
     input_tokens: int | None,
     output_tokens: int | None,
     cache_read_tokens: int | None,
     cache_write_tokens: int | None,
     reasoning_tokens: int | None,
 ) -> TokenUsage | None:
+    """The usage of a span by its typed columns; `None` when it carries none."""
     counts = (input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens)
     if counts == (None, None, None, None, None):
         return None
