@@ -17,8 +17,6 @@ __all__ = ["OverlongOutput"]
 _CUT_OFF: Final = frozenset(
     {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
 )
-    {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
-)
 """Finish reasons that say so, in lower case."""
 
 
