@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import ClassVar, Final
 
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
@@ -24,9 +23,7 @@ _UNCACHED: Final = frozenset({"fresh_input_tokens", "cache_write_tokens"})
 _FRESH: Final = frozenset({"fresh_input_tokens"})
 _AUTOMATIC: Final = frozenset({"openai", "azure.ai.openai", "azure.ai.inference", "deepseek"})
 """Providers that cache prompts unasked; others must be asked, so that no cache read may mean none was asked for."""
-_MINIMUM_TOKENS: Final[Mapping[str, int]] = MappingProxyType(
-    {"openai": 1_024, "azure.ai.openai": 1_024, "azure.ai.inference": 1_024, "deepseek": 1_024}
-)
+_MINIMUM_TOKENS: Final[dict[str, int]] = dict.fromkeys(_AUTOMATIC, 1_024)
 _MINIMUM_TOKENS_ELSEWHERE: Final = 4_096
 """The most that any provider asks for (Anthropic's and Gemini's larger models): what is shorter proves nothing."""
 _STEP_TOKENS: Final = 128
@@ -51,7 +48,7 @@ class StrandedRepetition:
 
     free_roles: frozenset[str] = frozenset()
     """Roles of blocks that may stand anywhere without a difference to the model, such as `system`."""
-    minimum_tokens: Mapping[str, int] = field(default=_MINIMUM_TOKENS)
+    minimum_tokens: Mapping[str, int] = field(default_factory=_MINIMUM_TOKENS.copy)
     """Provider -> input tokens below which it caches nothing."""
     time_to_live_s: float = _TIME_TO_LIVE_S
     """Seconds for which a provider keeps what it has read."""
@@ -103,7 +100,7 @@ class MissedCache:
     tier: ClassVar[Tier] = Tier.PROVABLE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CONTEXTS, Need.USAGE})
 
-    minimum_tokens: Mapping[str, int] = field(default=_MINIMUM_TOKENS)
+    minimum_tokens: Mapping[str, int] = field(default_factory=_MINIMUM_TOKENS.copy)
     """Provider -> input tokens below which it caches nothing."""
     time_to_live_s: float = _TIME_TO_LIVE_S
     """Seconds for which a provider keeps what it has read."""

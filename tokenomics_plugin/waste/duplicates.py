@@ -11,6 +11,7 @@ from tokenomics_plugin.trajectory import ModelCall, SideEffect, ToolCall, Trajec
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed, is_named
 from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.outputs import is_cut_off
 
 __all__ = ["DuplicateModelCall", "DuplicateRead"]
 
@@ -112,13 +113,14 @@ def _is_read(tool: ToolCall) -> bool:
 
 
 def _is_first_attempt(call: ModelCall) -> bool:
-    """Whether a call is neither a retry nor retried: those are told apart elsewhere."""
+    """Whether a call is neither a retry nor tried again: those have causes of their own."""
     return (
         has_completed(call)
         and not call.is_replay
         and not call.is_cache_hit
         and call.attempt_kind is None
         and call.superseded_by is None
+        and not is_cut_off(call)
     )
 
 

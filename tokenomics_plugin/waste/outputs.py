@@ -12,7 +12,7 @@ from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed
 from tokenomics_plugin.waste.finding import OUTPUT_CLASSES, Finding, Tier
 
-__all__ = ["OverlongOutput"]
+__all__ = ["OverlongOutput", "is_cut_off"]
 
 _CUT_OFF: Final = frozenset(
     {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
@@ -44,7 +44,7 @@ class OverlongOutput:
             again = calls.get(call.superseded_by or "") or redone.get(key)
             if context.node is not None:
                 redone[key] = call
-            if _is_cut_off(call):
+            if is_cut_off(call):
                 if again is not None and again.started_unix_nano >= end_of(call):
                     yield Finding(cause=self.id, tier=Tier.PROVABLE, spans=(call.span_id,), evidence=(again.span_id,))
             elif (after := _left_behind_by(facts, context)) is not None:
@@ -57,7 +57,8 @@ class OverlongOutput:
                 )
 
 
-def _is_cut_off(call: ModelCall) -> bool:
+def is_cut_off(call: ModelCall) -> bool:
+    """Whether a limit of tokens ended the answer."""
     return any(reason.lower() in _CUT_OFF for reason in call.finish_reasons)
 
 

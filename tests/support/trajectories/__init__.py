@@ -1,0 +1,6 @@
+"""Trajectories written by hand, for whoever reads trajectories: a script of turns, and waste to inject into it."""
+
+from trajectories.injection import INJECTIONS, Cells, Injected, cells_of, clean_turn
+from trajectories.script import Script, fingerprint
+
+__all__ = ["INJECTIONS", "Cells", "Injected", "Script", "cells_of", "clean_turn", "fingerprint"]
