@@ -73,13 +73,12 @@ class StrandedRepetition:
         )
 
     def _finding(self, context: CarriedContext, before: ModelCall) -> Finding:
-        is_in_place = all(old.position == new.position for old, new in context.displaced)
-        changed = (context.call.context or ())[context.known_prefix : context.displaced[0][1].position]
+        changed = (context.call.context or ())[context.known_prefix : context.displaced[0]]
         is_free = all(block is not None and block.role in self.free_roles for block in changed)
         return Finding(
             cause=self.id,
-            tier=Tier.POLICY if not is_in_place else Tier.PROVABLE if is_free else Tier.LIKELY,
-            blocks=tuple(ranges(context.call.span_id, (new.position for _, new in context.displaced))),
+            tier=Tier.POLICY if context.has_moved else Tier.PROVABLE if is_free else Tier.LIKELY,
+            blocks=tuple(ranges(context.call.span_id, context.displaced)),
             token_classes=_UNCACHED,
             part=Part.PRICE_GAP,
             evidence=(before.span_id,),

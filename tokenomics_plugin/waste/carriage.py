@@ -9,7 +9,7 @@ much of a context some earlier call began with.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tokenomics_plugin.context_blocks import Context, ContextBlock, common_prefix
@@ -67,8 +67,10 @@ class CarriedContext:
     """The node of its known prefix."""
     added: list[Carry]
     """Carries that begin here."""
-    displaced: list[tuple[Carry, Carry]]
-    """Of blocks after the known prefix that the conversation's call before had too: the carry there, and here."""
+    displaced: list[int]
+    """Positions after the known prefix of blocks that the conversation's call before had too, ascending."""
+    has_moved: bool
+    """Whether some of those stand at another place now."""
 
 
 @dataclass(slots=True)
@@ -109,16 +111,15 @@ class Carriage:
 
     def _add(self, call: ModelCall, context: Context) -> CarriedContext:
         conversation = self._conversation(call, context)
-        kept = _kept(conversation.context, context)
-        dropped = conversation.carries[kept:]
-        del conversation.carries[kept:], conversation.nodes[kept:]
+        before, conversation.context = conversation.context, context
         conversation.calls.append(call)
-        conversation.context = context
-        for carry in dropped:
-            if carry is not None:
-                carry.last = len(conversation.calls) - 2
+        kept = _kept(before, context)
+        del conversation.nodes[kept:]
         known, prefix_node = self._extend_tree(conversation.nodes, context, kept)
-        added = self._extend_carries(conversation, kept)
+        dropped, added = self._replace_carries(conversation, before, kept)
+        moved = _moved(dropped, added, known) if dropped else []
+        places = {carry.position for carry in added}
+        in_place = [place for place in range(max(kept, known), min(len(before), len(context))) if place not in places]
         return CarriedContext(
             call=call,
             calls=conversation.calls,
@@ -127,7 +128,8 @@ class Carriage:
             node=conversation.nodes[-1] if conversation.nodes else None,
             prefix_node=prefix_node,
             added=added,
-            displaced=_displaced(dropped, added, known) if dropped else [],
+            displaced=sorted(in_place + moved),
+            has_moved=bool(moved),
         )
 
     def _conversation(self, call: ModelCall, context: Context) -> _Conversation:
@@ -157,26 +159,40 @@ class Carriage:
             nodes.append(node)
         return known, prefix_node
 
-    def _extend_carries(self, conversation: _Conversation, kept: int) -> list[Carry]:
+    def _replace_carries(
+        self, conversation: _Conversation, before: Context, kept: int
+    ) -> tuple[list[Carry], list[Carry]]:
+        """End the carries of blocks that are gone and begin those of new ones; a block that keeps its place goes on."""
         context, carries, index = conversation.context, conversation.carries, len(conversation.calls) - 1
+        common = min(len(before), len(context))
+        changed = [place for place in range(kept, common) if before[place] is not context[place]]
+        dropped = [carry for place in (*changed, *range(common, len(before))) if (carry := carries[place]) is not None]
+        for carry in dropped:
+            carry.last = index - 1
+        del carries[common:]
+        carries += [None] * (len(context) - common)
         added = []
-        asker = _last_asker(carries)
-        for position in range(kept, len(context)):
-            block = context[position]
-            if block is None:
-                carries.append(None)
-                asker = None
-                continue
-            carry = Carry(block, self._producer(block, context, position), position, conversation.calls, index)
-            carries.append(carry)
-            added.append(carry)
-            if block.role != "tool":
-                asker = carry.producer if block.role == "assistant" else None
+        for place in (*changed, *range(common, len(context))):
+            carries[place] = None
+            if (block := context[place]) is not None:
+                carry = Carry(block, self._producer(block, context, place), place, conversation.calls, index)
+                carries[place] = carry
+                added.append(carry)
+        self._note_producers(carries, added)
+        return dropped, added
+
+    def _note_producers(self, carries: Sequence[Carry | None], added: Iterable[Carry]) -> None:
+        asker, place = None, -1
+        for carry in added:
+            if carry.block.role == "tool":
+                asker = asker if place == carry.position - 1 else _last_asker(carries[: carry.position])
+            else:
+                asker = carry.producer if carry.block.role == "assistant" else None
+            place = carry.position
             if carry.producer is not None:
                 self.of_producer[carry.producer].append(carry)
-                if block.role == "tool" and asker is not None:
+                if asker is not None and carry.block.role == "tool":
                     self.asked_by[carry.producer] = asker
-        return added
 
     def _producer(self, block: ContextBlock, context: Context, position: int) -> str | None:
         if block.producer is not None:
@@ -204,7 +220,7 @@ def _is_same(one: ContextBlock | None, other: ContextBlock | None) -> bool:
     return one is not None and other is not None and one.hash == other.hash
 
 
-def _last_asker(carries: list[Carry | None]) -> str | None:
+def _last_asker(carries: Sequence[Carry | None]) -> str | None:
     """Who asked for the tool results that stand at the end."""
     for carry in reversed(carries):
         if carry is None or carry.block.role != "tool":
@@ -212,11 +228,9 @@ def _last_asker(carries: list[Carry | None]) -> str | None:
     return None
 
 
-def _displaced(dropped: list[Carry | None], added: list[Carry], known: int) -> list[tuple[Carry, Carry]]:
-    before = {carry.block.hash: carry for carry in dropped if carry is not None}
-    return [
-        (before[carry.block.hash], carry) for carry in added if carry.position >= known and carry.block.hash in before
-    ]
+def _moved(dropped: Iterable[Carry], added: Iterable[Carry], known: int) -> list[int]:
+    before = {carry.block.hash for carry in dropped}
+    return [carry.position for carry in added if carry.position >= known and carry.block.hash in before]
 
 
 def _spans_by_hash(calls: Iterable[tuple[str | None, str]]) -> dict[str, list[str]]:

@@ -108,11 +108,11 @@ class Facts:
             producers: Span ids of the calls that produced them.
             after_unix_nano: Leave out calls that started before.
         """
+        carries = [carry for producer in producers for carry in self.carriage.of_producer.get(producer, ())]
         return tuple(
-            BlockRange(call=call.span_id, start=carry.position, stop=carry.position + 1)
-            for producer in producers
-            for carry in self.carriage.of_producer.get(producer, ())
-            for call in carry.uses()
+            BlockRange(call=call.span_id, start=together[0].position, stop=together[-1].position + 1)
+            for together in _side_by_side(carries)
+            for call in together[0].uses()
             if after_unix_nano is None or call.started_unix_nano >= after_unix_nano
         )
 
@@ -193,6 +193,24 @@ def _may_have_written(call: ToolCall) -> bool:
     if not call.side_effect.may_write or call.answered_by is not None:
         return False
     return has_completed(call) or call.run_state is not None or is_transient(call.error_type)
+
+
+def _side_by_side(carries: list[Carry]) -> Iterator[list[Carry]]:
+    """Carries of neighbouring blocks by the same calls, together: a request and its result mostly are."""
+    carries.sort(key=lambda carry: (id(carry.calls), carry.first, carry.position))
+    together: list[Carry] = []
+    for carry in carries:
+        if together and not _is_beside(together[-1], carry):
+            yield together
+            together = []
+        together.append(carry)
+    if together:
+        yield together
+
+
+def _is_beside(one: Carry, other: Carry) -> bool:
+    is_together = one.calls is other.calls and (one.first, one.last) == (other.first, other.last)
+    return is_together and one.position + 1 == other.position
 
 
 def _overlap(one: Carry, other: Carry) -> bool:

@@ -52,7 +52,9 @@ def cells_of(findings: Iterable[Finding]) -> Cells:
     cells: set[tuple[str, int | None]] = set()
     for finding in findings:
         cells.update((span, _WHOLE) for span in finding.spans)
-        cells.update((claimed.call, place) for claimed in finding.blocks for place in range(claimed.start, claimed.stop))
+        cells.update(
+            (claimed.call, place) for claimed in finding.blocks for place in range(claimed.start, claimed.stop)
+        )
     return frozenset(cells)
 
 
