@@ -45,7 +45,7 @@ class PostAnswerWork:
         first, last = delivered
         since = max(end_of(first), facts.writes.last_before(_end(trajectory)) or 0)
         after = [step for step in self._work(trajectory) if step.started_unix_nano >= since and step is not first]
-        if not after or _has_user_spoken(facts, end_of(first)):
+        if not after or _has_user_spoken(facts, first):
             return
         until = end_of(last)
         repeated = [step for step in after if first is not last and step.started_unix_nano < until]
@@ -105,11 +105,15 @@ def _end(trajectory: Trajectory) -> int:
     return max(end_of(step) for step in trajectory.steps)
 
 
-def _has_user_spoken(facts: Facts, since: int) -> bool:
-    """Whether a call that started later was sent something new from outside, in a user's name."""
+def _has_user_spoken(facts: Facts, answer: ModelCall) -> bool:
+    """Whether a conversation had something new from outside, in a user's name, after an answer."""
+    answers = facts.carriage.of_producer.get(answer.span_id, ())
     return any(
-        carry.block.role == "user" and carry.producer is None
+        carry.block.role == "user"
+        and carry.producer is None
+        # The first call of a conversation is sent what the user had said before.
+        and (context.index > 0 or any(its.is_in(context) and its.position < carry.position for its in answers))
         for context in facts.carriage.contexts.values()
-        if context.call.started_unix_nano >= since
+        if context.call.started_unix_nano >= end_of(answer)
         for carry in context.added
     )

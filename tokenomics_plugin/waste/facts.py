@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -57,31 +57,29 @@ class Facts:
 
     @cached_property
     def asked_by(self) -> dict[str, str]:
-        """Span id of each tool call to that of the model call that asked for it.
+        """Span id of a tool call to that of the model call that asked for it, where that is certain.
 
-        What contexts do not show is taken from time: the last call of the same agent that had ended.
+        Later contexts show it, or both lie in the same run of an agent and the model call was the last to end before.
         """
-        asked_by = dict(self.carriage.asked_by)
-        ended: list[tuple[int, ModelCall]] = sorted(
-            ((end_of(call), call) for call in self.trajectory.model_calls), key=lambda pair: pair[0]
-        )
-        last: dict[str | None, ModelCall] = {}
-        index = 0
-        for tool in self.trajectory.tool_calls:
-            while index < len(ended) and ended[index][0] <= tool.started_unix_nano:
-                last[ended[index][1].agent] = ended[index][1]
-                index += 1
-            if tool.span_id not in asked_by and (asker := last.get(tool.agent)) is not None:
-                asked_by[tool.span_id] = asker.span_id
-        return asked_by
+        return self._asked_within_a_run | self.carriage.asked_by
 
     @cached_property
     def asked(self) -> dict[str, list[str]]:
-        """Span id of each model call that asked for tools to those of the tool calls."""
+        """Span id of a model call to those of all tool calls that it asked for, or may have asked for."""
         asked: defaultdict[str, list[str]] = defaultdict(list)
-        for tool, asker in self.asked_by.items():
-            asked[asker].append(tool)
+        by_time = _last_before((call.agent, call) for call in self.trajectory.model_calls)
+        for tool in self.trajectory.tool_calls:
+            asker = self.asked_by.get(tool.span_id) or by_time(tool.agent, tool)
+            if asker is not None:
+                asked[asker].append(tool.span_id)
         return dict(asked)
+
+    @cached_property
+    def _asked_within_a_run(self) -> dict[str, str]:
+        calls = self.trajectory.model_calls
+        by_time = _last_before(((call.agent, call.parent_span_id), call) for call in calls if call.parent_span_id)
+        found = ((tool, by_time((tool.agent, tool.parent_span_id), tool)) for tool in self.trajectory.tool_calls)
+        return {tool.span_id: asker for tool, asker in found if asker is not None}
 
     def knew(self, asker: str, tool: str) -> bool:
         """Whether a model call was sent what a tool call had returned."""
@@ -96,7 +94,7 @@ class Facts:
         """
         known: defaultdict[str, set[str]] = defaultdict(set)
         for tool, earlier in repeats:
-            asker = self.carriage.asked_by.get(tool.span_id)
+            asker = self.asked_by.get(tool.span_id)
             if asker is not None and self.knew(asker, earlier.span_id):
                 known[asker].add(tool.span_id)
         return {asker for asker, tools in known.items() if tools.issuperset(self.asked.get(asker, ()))}
@@ -183,6 +181,22 @@ def ranges(call: str, positions: Iterable[int]) -> Iterator[BlockRange]:
         stop = position + 1
     if stop > start:
         yield BlockRange(call=call, start=start, stop=stop)
+
+
+def _last_before(calls: Iterable[tuple[Hashable, ModelCall]]) -> Callable[[Hashable, ToolCall], str | None]:
+    """Answers which of the calls of a key was the last to end before a tool call started; ask in order of start."""
+    ended = sorted(((end_of(call), key, call.span_id) for key, call in calls), key=lambda entry: entry[0])
+    last: dict[Hashable, str] = {}
+    index = 0
+
+    def ask(key: Hashable, tool: ToolCall) -> str | None:
+        nonlocal index
+        while index < len(ended) and ended[index][0] <= tool.started_unix_nano:
+            last[ended[index][1]] = ended[index][2]
+            index += 1
+        return last.get(key)
+
+    return ask
 
 
 def _may_have_written(call: ToolCall) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from tokenomics_plugin.trajectory import SideEffect, ToolCall, Trajectory
 from tokenomics_plugin.waste import Finding, Tier
@@ -81,7 +81,7 @@ def _duplicate_call(script: Script) -> Injected:
 def _same_failure(error_type: str, tier: Tier) -> Callable[[Script], Injected]:
     def inject(script: Script) -> Injected:
         number = len(script.steps)
-        failure = {"effect": SideEffect.WRITE, "error_type": error_type}
+        failure: dict[str, Any] = {"effect": SideEffect.WRITE, "error_type": error_type}
         script.turn(f"book_{number}", "seat 1", f"Error {number}", **failure)
         asker, tool = script.turn(f"book_{number}", "seat 1", f"Error {number}", **failure)
         return _wasted("D3", tier, asker.span_id, tool.span_id, rent=True)
@@ -109,7 +109,7 @@ def _loop(script: Script) -> Injected:
 def _cancelled_branch(script: Script) -> Injected:
     number = len(script.steps)
     task = [script.block("system", "You research."), script.block("user", f"Find {number}")]
-    inside = {"agent": "researcher", "enclosing_run_state": "cancelled"}
+    inside: dict[str, Any] = {"agent": "researcher", "enclosing_run_state": "cancelled"}
     asker = script.model(f"Look {number}", keep=False, context=task, **inside)
     tool = script.tool("look", f"at {number}", f"seen {number}", keep=False, **inside)
     task += [
@@ -179,7 +179,7 @@ def _idle_reflection(script: Script) -> Injected:
 def _second_verdict(script: Script) -> Injected:
     number = len(script.steps)
     shown = [script.block("system", "You check."), script.block("user", f"artefact {number}")]
-    checker = {"context": shown, "keep": False, "agent": "checker", "step_kind": "verify"}
+    checker: dict[str, Any] = {"context": shown, "keep": False, "agent": "checker", "step_kind": "verify"}
     script.model(f"Passed {number}", **checker)
     again = script.model(f"Passed {number}", **checker)
     return _wasted("D16", Tier.PROVABLE, again.span_id)

@@ -72,22 +72,20 @@ class Script:
         blocks = tuple(self.conversation if context is None else context)
         span_id, start = self._span(), self.now
         block = self.block("assistant", answer, producer=span_id)
-        call = ModelCall(
-            **{
-                "span_id": span_id,
-                "parent_span_id": _AGENT,
-                "agent": self.agent,
-                "provider": "anthropic",
-                "model": "claude-x",
-                "started_unix_nano": start,
-                "ended_unix_nano": start + lasts_ms * _MS,
-                "usage": self._usage(blocks, cached),
-                "context": blocks,
-                "answer_hash": block.hash,
-                "step_kind": "act",
-            }
-            | said
-        )
+        fields: dict[str, Any] = {
+            "span_id": span_id,
+            "parent_span_id": _AGENT,
+            "agent": self.agent,
+            "provider": "anthropic",
+            "model": "claude-x",
+            "started_unix_nano": start,
+            "ended_unix_nano": start + lasts_ms * _MS,
+            "usage": self._usage(blocks, cached),
+            "context": blocks,
+            "answer_hash": block.hash,
+            "step_kind": "act",
+        }
+        call = ModelCall(**fields | said)
         self._add(call, waits)
         if keep:
             self.conversation.append(block)
@@ -108,21 +106,19 @@ class Script:
         """Run a tool that the last answer asked for."""
         span_id, start = self._span(), self.now
         block = self.block("tool", result, producer=span_id)
-        call = ToolCall(
-            **{
-                "span_id": span_id,
-                "parent_span_id": _AGENT,
-                "agent": self.agent,
-                "tool": name,
-                "started_unix_nano": start,
-                "ended_unix_nano": start + lasts_ms * _MS,
-                "arguments_hash": fingerprint(arguments),
-                "result_hash": block.hash,
-                "side_effect": effect,
-                "step_kind": "act",
-            }
-            | said
-        )
+        fields: dict[str, Any] = {
+            "span_id": span_id,
+            "parent_span_id": _AGENT,
+            "agent": self.agent,
+            "tool": name,
+            "started_unix_nano": start,
+            "ended_unix_nano": start + lasts_ms * _MS,
+            "arguments_hash": fingerprint(arguments),
+            "result_hash": block.hash,
+            "side_effect": effect,
+            "step_kind": "act",
+        }
+        call = ToolCall(**fields | said)
         self._add(call, waits)
         if keep:
             self.conversation.append(block)
@@ -133,19 +129,17 @@ class Script:
         asker = self.model(f"Call {name} for the {len(self.steps)}th time: {arguments}")
         return asker, self.tool(name, arguments, result, **said)
 
-    def plan(self, steps: Sequence[str], **said: Any) -> PlanRevision:
+    def plan(self, steps: Sequence[str] | None, **said: Any) -> PlanRevision:
         """Write the plan anew."""
-        revision = PlanRevision(
-            **{
-                "span_id": self._span(),
-                "agent": self.agent,
-                "started_unix_nano": self.now,
-                "ended_unix_nano": self.now + _MS,
-                "plan_id": "a" * 16,
-                "steps": tuple(map(fingerprint, steps)),
-            }
-            | said
-        )
+        fields: dict[str, Any] = {
+            "span_id": self._span(),
+            "agent": self.agent,
+            "started_unix_nano": self.now,
+            "ended_unix_nano": self.now + _MS,
+            "plan_id": "a" * 16,
+            "steps": None if steps is None else tuple(map(fingerprint, steps)),
+        }
+        revision = PlanRevision(**fields | said)
         self._add(revision, True)
         return revision
 
