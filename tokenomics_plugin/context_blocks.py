@@ -247,11 +247,10 @@ def _run_length(blocks: Sequence[ContextBlock], index: int, before: Sequence[Con
     return end - index
 
 
-def _run(before: Context, start: int, count: int) -> Iterator[ContextBlock | None]:
+def _run(before: Context, start: int, count: int) -> Context:
     """Blocks of the earlier call, `None` for those that it does not have."""
     found = before[start : start + count]
-    yield from found
-    yield from (None for _ in range(count - len(found)))
+    return found if len(found) == count else found + (None,) * (count - len(found))
 
 
 def _row(digest: str, block: ContextBlock) -> list[str | int | None]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -20,7 +21,7 @@ from typing import Any
 
 from tokenomics_plugin import semconv
 
-__all__ = ["Outcome", "OutcomeStatus", "as_money", "latest_outcomes"]
+__all__ = ["Outcome", "OutcomeStatus", "as_money", "latest_outcomes", "tasks_by_trace"]
 
 _MONEY_DIGITS = 18
 """Amounts beyond this are mistakes, and would overflow the sums of a whole report."""
@@ -142,6 +143,15 @@ def latest_outcomes(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
         if known is None or _recency(outcome) > _recency(known):
             latest[outcome.task_id] = outcome
     return latest
+
+
+def tasks_by_trace(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Trace id -> task, for the traces that outcomes of one task only name."""
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for outcome in outcomes:
+        if outcome.trace_id is not None:
+            named[outcome.trace_id].add(outcome.task_id)
+    return {trace_id: next(iter(tasks)) for trace_id, tasks in named.items() if len(tasks) == 1}
 
 
 def _recency(outcome: Outcome) -> tuple[int, int, bool]:

@@ -19,7 +19,17 @@ from tokenomics_plugin.context_blocks import Context
 from tokenomics_plugin.outcome import Outcome
 from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["UNNAMED_ERROR", "ModelCall", "PlanRevision", "SideEffect", "SideEffects", "Step", "ToolCall", "Trajectory"]
+__all__ = [
+    "UNDECLARED",
+    "UNNAMED_ERROR",
+    "ModelCall",
+    "PlanRevision",
+    "SideEffect",
+    "SideEffects",
+    "Step",
+    "ToolCall",
+    "Trajectory",
+]
 
 UNNAMED_ERROR: Final = "_OTHER"
 """Error type of what failed without saying how (OpenTelemetry's `error.type`)."""
@@ -64,6 +74,10 @@ class SideEffects:
     def of(self, tool: str | None) -> SideEffect:
         """What that tool does; `UNKNOWN` when no pattern is about it."""
         return SideEffect.UNKNOWN if tool is None else _side_effect(self, tool)
+
+
+UNDECLARED: Final = SideEffects()
+"""Nothing is known of any tool: each may write."""
 
 
 @lru_cache(maxsize=4096)

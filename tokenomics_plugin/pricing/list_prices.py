@@ -15,8 +15,8 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from tokenomics_plugin.errors import MissingExtraError
+from tokenomics_plugin.pricing.billable import Billable
 from tokenomics_plugin.pricing.rates import Rates
-from tokenomics_plugin.span import SpanRecord
 
 __all__ = ["ListPrices", "list_price_source", "model_names"]
 
@@ -48,7 +48,7 @@ def list_price_source() -> str:
     return f"genai-prices {version('genai-prices')}"
 
 
-def model_names(span: SpanRecord) -> tuple[str, ...]:
+def model_names(span: Billable) -> tuple[str, ...]:
     """The names to look a call's model up by: what answered, then what was asked for."""
     answered, asked = span.response_model, span.request_model
     if answered and asked and answered != asked:
@@ -64,7 +64,7 @@ class ListPrices:
         self._models: dict[tuple[str | None, str], Any] = {}
         self._tiers: dict[int, _Tiers] = {}
 
-    def rates(self, span: SpanRecord, at: datetime) -> Rates | None:
+    def rates(self, span: Billable, at: datetime) -> Rates | None:
         """The rates that a call of this size pays at that time; `None` when its model is on no list."""
         for name in model_names(span):
             model = self._model(span.provider, name)
@@ -128,7 +128,7 @@ class _Tiers:
         return rate
 
 
-def _input_tokens(span: SpanRecord) -> int:
+def _input_tokens(span: Billable) -> int:
     # Without a known size the tier does not matter: there is nothing to multiply.
     return (span.usage.input_tokens or 0) if span.usage is not None else 0
 

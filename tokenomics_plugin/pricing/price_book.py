@@ -27,19 +27,21 @@ from typing import Any, Final, Self
 
 from tokenomics_plugin.errors import TokenomicsError
 from tokenomics_plugin.outcome import as_money
+from tokenomics_plugin.pricing.billable import Billable
 from tokenomics_plugin.pricing.list_prices import ListPrices, model_names
 from tokenomics_plugin.pricing.patterns import literalness, matches, may_meet
 from tokenomics_plugin.pricing.quote import Quote, Unpriced
 from tokenomics_plugin.pricing.rates import TOKEN_CLASSES, Rates
-from tokenomics_plugin.span import SpanRecord
 
 __all__ = ["Price", "PriceBook", "PriceBookError"]
 
 _NANOSECONDS_PER_HOUR: Final = 3_600_000_000_000
 # Machine time is no round number of dollars: a picodollar, what list prices per token come to, adds up exactly.
 _PICODOLLAR: Final = Decimal("1e-12")
+_ZERO: Final = Decimal(0)
 _PRICE_KEYS: Final = (*TOKEN_CLASSES, "usd_per_hour")
 _TIME_KEYS: Final = ("valid_from", "valid_until")
+_FREE: Final = Rates(input=_ZERO, cache_write=_ZERO, cache_read=_ZERO, output=_ZERO, reasoning=_ZERO)
 _ENTRY_KEYS: Final = ("provider", "model", *_PRICE_KEYS, *_TIME_KEYS)
 
 
@@ -108,16 +110,20 @@ class Price:
         """What decides between entries that match: the more literal model, then the more literal provider."""
         return *literalness(self.model), *literalness(self.provider)
 
-    def quote(self, span: SpanRecord) -> Quote:
+    def quote(self, span: Billable) -> Quote:
         """What this entry charges for a call that it matches."""
-        if self.usd_per_hour is None:
-            return self._rates.quote(span)
+        if self.rates is not None:
+            return self.rates.quote(span)
+        assert self.usd_per_hour is not None, "one of the two is given"
         if span.duration_nano is None:
             return Quote(unpriced=Unpriced.DURATION_UNKNOWN)
         return Quote(usd=(self.usd_per_hour * span.duration_nano / _NANOSECONDS_PER_HOUR).quantize(_PICODOLLAR))
 
     @cached_property
-    def _rates(self) -> Rates:
+    def rates(self) -> Rates | None:
+        """The price of each class of tokens; `None` when the price is by the hour."""
+        if self.usd_per_hour is not None:
+            return None
         return Rates(
             input=self.input,
             cache_write=self.cache_write,
@@ -166,11 +172,11 @@ class PriceBook:
         except PriceBookError as error:
             raise PriceBookError(f"{path}: {error}") from error
 
-    def cost(self, span: SpanRecord) -> Decimal | None:
+    def cost(self, span: Billable) -> Decimal | None:
         """USD that a model call cost; `None` when that cannot be known."""
         return self.quote(span).usd
 
-    def quote(self, span: SpanRecord) -> Quote:
+    def quote(self, span: Billable) -> Quote:
         """What a model call cost, or why that is unknown.
 
         Each source is asked for the response's model, then for the request's.
@@ -180,10 +186,20 @@ class PriceBook:
         price = self._own_price(span)
         if price is not None:
             return price.quote(span)
-        rates = self._list.rates(span, datetime.fromtimestamp(span.start_unix_nano / 1e9, UTC))
+        rates = self._listed(span)
         return Quote(unpriced=Unpriced.MODEL_UNKNOWN) if rates is None else rates.quote(span)
 
-    def _own_price(self, span: SpanRecord) -> Price | None:
+    def rates(self, span: Billable) -> Rates | None:
+        """What the tokens of a model call cost by class; `None` when no list says, or the price is by the hour."""
+        if span.is_cache_hit:
+            return _FREE
+        price = self._own_price(span)
+        return self._listed(span) if price is None else price.rates
+
+    def _listed(self, span: Billable) -> Rates | None:
+        return self._list.rates(span, datetime.fromtimestamp(span.start_unix_nano / 1e9, UTC))
+
+    def _own_price(self, span: Billable) -> Price | None:
         for name in model_names(span):
             for price in self._candidates(span.provider, name):
                 if price.is_valid(span.start_unix_nano):

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Final
 
 from tokenomics_plugin import semconv
+from tokenomics_plugin.pricing.billable import Billable
 from tokenomics_plugin.pricing.quote import Quote, Unpriced
-from tokenomics_plugin.span import SpanRecord
 
 __all__ = ["TOKEN_CLASSES", "Counts", "Rates", "billed_tokens"]
 
@@ -20,7 +20,7 @@ Counts = tuple[int, int, int, int, int]
 _MILLION_DIGITS: Final = 6
 
 
-def billed_tokens(span: SpanRecord) -> Counts | None:
+def billed_tokens(span: Billable) -> Counts | None:
     """Tokens of a call by class; `None` when some are unknown or contradict each other.
 
     An embeddings call has no output, which its span expresses by leaving the count out: there it is 0.
@@ -62,7 +62,7 @@ class Rates:
                 total += rate * count
         return total.scaleb(-_MILLION_DIGITS) + self.call
 
-    def quote(self, span: SpanRecord) -> Quote:
+    def quote(self, span: Billable) -> Quote:
         """What the call cost, or why that is unknown."""
         counts = billed_tokens(span)
         if counts is None:

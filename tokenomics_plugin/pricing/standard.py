@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+from tokenomics_plugin.pricing.billable import Billable
 from tokenomics_plugin.pricing.list_prices import ListPrices
 from tokenomics_plugin.pricing.rates import Rates, billed_tokens
-from tokenomics_plugin.span import SpanRecord
 
 __all__ = ["REFERENCE_MODEL", "STANDARD_DATE", "StandardPrices"]
 
@@ -45,7 +45,7 @@ class StandardPrices:
     def __init__(self) -> None:
         self._list = ListPrices()
 
-    def tokens(self, span: SpanRecord) -> Decimal | None:
+    def tokens(self, span: Billable) -> Decimal | None:
         """Standard tokens of a model call; `None` when its usage is not known."""
         if span.is_cache_hit:
             return Decimal(0)

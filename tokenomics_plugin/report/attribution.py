@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tokenomics_plugin import semconv
+from tokenomics_plugin.ancestry import inherited
 from tokenomics_plugin.span import SpanRecord
 
 __all__ = ["Owner", "attribute"]
@@ -47,24 +48,9 @@ def attribute(trace: Sequence[SpanRecord], *, judged_task: str | None = None) ->
         trace: The spans, in any order; parents may be missing.
         judged_task: Task of an outcome that names this trace, used when no span names a task.
     """
-    by_id = {span.span_id: span for span in trace}
-    inherited: dict[str, Owner] = {}
+    inherited_by = inherited({span.span_id: span for span in trace}, Owner.of_children, nothing=_NOBODY)
     named = {span.task_id for span in trace if span.task_id}
     only_task = judged_task if not named else named.pop() if len(named) == 1 else None
     for span in trace:
-        owner = _of_children(span, by_id, inherited)
+        owner = inherited_by[span.span_id]
         yield span, Owner(owner.task_id or only_task, span.agent_name or owner.agent, owner.tool)
-
-
-def _of_children(span: SpanRecord, by_id: dict[str, SpanRecord], inherited: dict[str, Owner]) -> Owner:
-    """What the children of `span` inherit; a loop, because a hostile trace may be deeper than the stack."""
-    lineage = []
-    current: SpanRecord | None = span
-    while current is not None and current.span_id not in inherited:
-        lineage.append(current)
-        inherited[current.span_id] = _NOBODY  # ends a cycle of parents where it began
-        current = by_id.get(current.parent_span_id or "")
-    owner = _NOBODY if current is None else inherited[current.span_id]
-    for descendant in reversed(lineage):
-        owner = inherited[descendant.span_id] = owner.of_children(descendant)
-    return owner

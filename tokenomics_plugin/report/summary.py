@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter
 
-from tokenomics_plugin.outcome import Outcome, latest_outcomes
+from tokenomics_plugin.outcome import Outcome, latest_outcomes, tasks_by_trace
 from tokenomics_plugin.pricing import (
     REFERENCE_MODEL,
     STANDARD_DATE,
@@ -197,7 +197,7 @@ def summarize(reader: TraceReader, prices: PriceBook) -> Summary:
         prices: What calls cost.
     """
     outcomes = latest_outcomes(reader.outcomes())
-    ledger = Ledger(prices, judged_tasks=_tasks_by_trace(outcomes.values()))
+    ledger = Ledger(prices, judged_tasks=tasks_by_trace(outcomes.values()))
     for _, spans in groupby(reader.spans(), key=attrgetter("trace_id")):
         ledger.add_trace(list(spans))
     tasks = _tasks(ledger, outcomes)
@@ -228,15 +228,6 @@ def summarize(reader: TraceReader, prices: PriceBook) -> Summary:
             standard_reference=REFERENCE_MODEL,
         ),
     )
-
-
-def _tasks_by_trace(outcomes: Iterable[Outcome]) -> dict[str, str]:
-    """Trace id -> task, for the traces that outcomes of one task only name."""
-    named: defaultdict[str, set[str]] = defaultdict(set)
-    for outcome in outcomes:
-        if outcome.trace_id is not None:
-            named[outcome.trace_id].add(outcome.task_id)
-    return {trace_id: next(iter(tasks)) for trace_id, tasks in named.items() if len(tasks) == 1}
 
 
 def _tasks(ledger: Ledger, outcomes: dict[str, Outcome]) -> tuple[TaskSummary, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from tokenomics_plugin import semconv
 
-__all__ = ["OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS"]
+__all__ = ["OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS", "STEPS"]
 
 # What few traces have stays in the map: these look-ups take a few microseconds a span, columns a migration.
 _CONDUCT_TEXTS: Final = (
@@ -69,6 +69,77 @@ WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
 ORDER BY TraceId, Timestamp, SpanId
 """
 """Every span but the carriers of outcomes, in the order of `records.span_record`'s arguments."""
+
+# A trajectory's names that few others read. In ClickHouse an absent one is '' and not NULL, hence nullif.
+_STEP_TEXTS: Final = (
+    semconv.RUN_STATE,
+    semconv.NODE_NAME,
+    semconv.STEP_KIND,
+    semconv.PLAN_STEP_ID,
+    semconv.LOGICAL_OPERATION_ID,
+    semconv.ATTEMPT_KIND,
+    semconv.ATTEMPT_SUPERSEDED_BY,
+    semconv.ANSWERED_BY,
+    semconv.ARGUMENTS_FINGERPRINT,
+    semconv.RESULT_FINGERPRINT,
+    semconv.GEN_AI_TOOL_CALL_ID,
+    semconv.GEN_AI_RESPONSE_FINISH_REASONS,
+    semconv.CONTEXT_PREVIOUS,
+    semconv.CONTEXT_KEPT,
+    semconv.CONTEXT_BLOCKS,
+    semconv.LOOP_KIND,
+    semconv.PLAN_ID,
+    semconv.PLAN_STEPS,
+    semconv.PLAN_STEP_STATUSES,
+)
+_STEP_FLAGS: Final = (semconv.REPLAY, semconv.CACHE_HIT, semconv.USAGE_ESTIMATED)
+_STEP_COUNTS: Final = (
+    semconv.ATTEMPT_NUMBER,
+    semconv.LOOP_REPEATS,
+    semconv.GEN_AI_REQUEST_MAX_TOKENS,
+    semconv.PLAN_REVISION,
+    semconv.PLAN_STEPS_ADDED,
+    semconv.PLAN_STEPS_REMOVED,
+    semconv.PLAN_STEPS_COMPLETED,
+)
+
+STEPS: Final = f"""
+SELECT
+    TraceId,
+    SpanId,
+    nullif(ParentSpanId, ''),
+    SpanName,
+    epoch_ns(Timestamp),     -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
+    CASE WHEN Duration >= 0 THEN Duration END,     -- as in SPANS
+    StatusCode,
+    ErrorType,
+    OperationName,
+    ProviderName,
+    RequestModel,
+    ResponseModel,
+    AgentName,
+    ToolName,
+    TaskId,
+    TaskGroup,
+    InputTokens,
+    OutputTokens,
+    CacheReadInputTokens,
+    CacheWriteInputTokens,
+    ReasoningOutputTokens,
+    {", ".join(f"nullif(SpanAttributes['{name}'], '')" for name in _STEP_TEXTS)},
+    {", ".join(f"coalesce(SpanAttributes['{name}'] = 'true', FALSE)" for name in _STEP_FLAGS)},
+    -- ClickHouse: toInt64OrNull(...), toFloat64OrNull(...)
+    {", ".join(f"TRY_CAST(SpanAttributes['{name}'] AS BIGINT)" for name in _STEP_COUNTS)},
+    TRY_CAST(SpanAttributes['{semconv.GEN_AI_REQUEST_TEMPERATURE}'] AS DOUBLE),
+    -- The span that a repeat repeats. ClickHouse: arrayMap, indexOf.
+    CASE WHEN SpanAttributes['{semconv.LOOP_KIND}'] <> '' THEN "Links.SpanId"[list_position(
+        [link['{semconv.LINK_KIND}'] FOR link IN "Links.Attributes"], '{semconv.LINK_REPEATS}'
+    )] END
+FROM otel_traces
+WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
+ORDER BY TraceId, Timestamp, Duration, SpanId
+"""
+"""Every span but the carriers of outcomes, in the order of the fields of `trajectories.Row`."""
 
 OUTCOME_EVENTS: Final = f"""
 SELECT

@@ -10,7 +10,7 @@ from tokenomics_plugin.outcome import Outcome
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["outcome", "span_record"]
+__all__ = ["outcome", "span_record", "usage"]
 
 
 def span_record(row: tuple[Any, ...]) -> SpanRecord:
@@ -75,7 +75,7 @@ def span_record(row: tuple[Any, ...]) -> SpanRecord:
         conversation_id=conversation_id,
         task_id=task_id,
         task_group=task_group,
-        usage=_usage(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens),
+        usage=usage(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens),
         time_to_first_chunk_s=time_to_first_chunk_s,
         node_name=node_name,
         operation_id=operation_id,
@@ -106,13 +106,14 @@ def outcome(row: tuple[Mapping[str, str], str | None, int]) -> Outcome:
     return Outcome.from_attributes({semconv.OUTCOME_OBSERVED_TIME: time_unix_nano, **attributes}, trace_id=trace_id)
 
 
-def _usage(
+def usage(
     input_tokens: int | None,
     output_tokens: int | None,
     cache_read_tokens: int | None,
     cache_write_tokens: int | None,
     reasoning_tokens: int | None,
 ) -> TokenUsage | None:
+    """The usage of a span by its typed columns; `None` when it carries none."""
     counts = (input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens)
     if counts == (None, None, None, None, None):
         return None

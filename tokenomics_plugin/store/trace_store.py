@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tokenomics_plugin.outcome import Outcome
+from tokenomics_plugin.outcome import Outcome, latest_outcomes, tasks_by_trace
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.store import queries, records
 from tokenomics_plugin.store.database import errors_of, open_database
@@ -22,6 +22,8 @@ from tokenomics_plugin.store.insertion import insert_new
 from tokenomics_plugin.store.metrics import METRIC_TABLES
 from tokenomics_plugin.store.payload import LoadCounts, Payload
 from tokenomics_plugin.store.staging import Staging
+from tokenomics_plugin.store.trajectories import read_trajectories
+from tokenomics_plugin.trajectory import UNDECLARED, SideEffects, Trajectory
 
 __all__ = ["TraceStore"]
 
@@ -105,6 +107,22 @@ class TraceStore:
         Rows are fetched as they are asked for; the store must stay open meanwhile.
         """
         return map(records.span_record, self._rows(queries.SPANS))
+
+    def trajectories(self, *, side_effects: SideEffects = UNDECLARED) -> Iterator[Trajectory]:
+        """What was done for each task in each trace, trace by trace.
+
+        Memory is that of the largest trace and of the outcomes. The store must stay open meanwhile.
+
+        Args:
+            side_effects: What the tools do; undeclared ones may write.
+        """
+        latest = latest_outcomes(self.outcomes())
+        yield from read_trajectories(
+            self._rows(queries.STEPS),
+            outcomes=latest,
+            judged_tasks=tasks_by_trace(latest.values()),
+            side_effects=side_effects,
+        )
 
     def outcomes(self) -> Iterator[Outcome]:
         """Every outcome that arrived, as an event or in its carrier span, so mostly twice.

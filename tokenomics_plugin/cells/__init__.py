@@ -1,0 +1,41 @@
+"""The cell ledger: every cent of the bill at one place, with one label.
+
+The atom is a cell: one model call, one block of its context or its answer, one class of tokens. Cells add up to the
+provider's counts and to the bill exactly, so that nothing is counted twice, and what is carried again on every turn
+is charged to the block that is carried.
+"""
+
+from tokenomics_plugin.cells.cell import Cell, TokenClass, cells_of
+from tokenomics_plugin.cells.coverage import CauseShare, coverage_shares
+from tokenomics_plugin.cells.flags import NO_FLAGS, CellRef, Flags, MissedCache, Part
+from tokenomics_plugin.cells.labels import Cause, Causes, Label, RunOutcome, Tier, label_of, run_outcome
+from tokenomics_plugin.cells.ledger import CellLedger
+from tokenomics_plugin.cells.rents import BlockCost, LifeCost
+from tokenomics_plugin.cells.summary import Amount, CellGroup, CellSummary, Reconciliation
+
+__all__ = [
+    "NO_FLAGS",
+    "Amount",
+    "BlockCost",
+    "Cause",
+    "CauseShare",
+    "Causes",
+    "Cell",
+    "CellGroup",
+    "CellLedger",
+    "CellRef",
+    "CellSummary",
+    "Flags",
+    "Label",
+    "LifeCost",
+    "MissedCache",
+    "Part",
+    "Reconciliation",
+    "RunOutcome",
+    "Tier",
+    "TokenClass",
+    "cells_of",
+    "coverage_shares",
+    "label_of",
+    "run_outcome",
+]

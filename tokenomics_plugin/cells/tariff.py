@@ -1,0 +1,86 @@
+"""What the tokens of one call cost, in whole attodollars (10^-18 USD), so that sums of millions of cells are exact.
+
+A price of 1 USD per million tokens is 10^12 attodollars a token: list prices have at most six decimals, and twelve
+fit. A price with more is rounded, and the reconciliation shows by how much.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from tokenomics_plugin.pricing import Counts, PriceBook, Quote, Rates
+from tokenomics_plugin.trajectory import ModelCall
+
+__all__ = ["UNPRICED", "Tariff", "Tariffs", "attodollars", "usd"]
+
+_DIGITS: Final = 18
+_MILLION_DIGITS: Final = 6  # rates are per million tokens
+
+
+class Tariff(NamedTuple):
+    """Attodollars for one token of each class, in the order of `Counts`, and for the call itself."""
+
+    fresh: int
+    """One token of fresh input."""
+    write: int
+    """One token of input that was also written to the provider's cache."""
+    read: int
+    """One token of input read from the provider's cache."""
+    visible: int
+    """One token of visible output."""
+    reasoning: int
+    """One token of hidden reasoning."""
+    call: int
+    """The call itself: a fee, or what a price by the hour leaves after tokens got equal shares of it."""
+
+
+UNPRICED: Final = Tariff(0, 0, 0, 0, 0, 0)
+"""Of calls without a cost: their tokens are counted, their money is not."""
+
+
+def usd(attodollars: int) -> Decimal:
+    """An amount in USD, every digit of it."""
+    return Decimal(f"{attodollars}E-{_DIGITS}")  # from text: arithmetic would round to the context's digits
+
+
+def attodollars(amount: Decimal) -> int:
+    """An amount in USD as a whole number of attodollars, rounded if need be."""
+    return int(amount.scaleb(_DIGITS).to_integral_value())
+
+
+class Tariffs:
+    """Tariffs of a price book."""
+
+    def __init__(self, prices: PriceBook) -> None:
+        """Take prices."""
+        self._prices = prices
+        # By identity: hashing ten decimals costs more than the rest. The rates are kept, so an id stays theirs.
+        self._known: dict[int, tuple[Rates, Tariff]] = {}
+
+    def quote(self, call: ModelCall) -> Quote:
+        """What the price book says that the call cost, or why that is unknown."""
+        return self._prices.quote(call)
+
+    def of(self, call: ModelCall, counts: Counts, quote: Quote) -> Tariff | None:
+        """The tariff of a call with known tokens and the given quote; `None` when it has no cost."""
+        if quote.usd is None:
+            return None
+        rates = self._prices.rates(call)
+        return _by_time(quote.usd, sum(counts)) if rates is None else self._by_class(rates)
+
+    def _by_class(self, rates: Rates) -> Tariff:
+        known = self._known.get(id(rates))
+        if known is None:
+            by_class = (rates.input, rates.cache_write, rates.cache_read, rates.output, rates.reasoning)
+            # A class without a price was not used, else the call would have no cost.
+            tokens = [0 if rate is None else attodollars(rate.scaleb(-_MILLION_DIGITS)) for rate in by_class]
+            known = self._known[id(rates)] = rates, Tariff._make([*tokens, attodollars(rates.call)])
+        return known[1]
+
+
+def _by_time(cost: Decimal, tokens: int) -> Tariff:
+    """A machine's price: each token costs the same, and what does not divide stays with the call."""
+    amount = attodollars(cost)
+    each, rest = divmod(amount, tokens) if tokens else (0, amount)
+    return Tariff(each, each, each, each, each, rest)
