@@ -11,15 +11,8 @@ from tokenomics_plugin.waste.detector import Detector, Need
 from tokenomics_plugin.waste.duplicates import DuplicateModelCall, DuplicateRead
 from tokenomics_plugin.waste.endings import FailedRunSpend, PostAnswerWork
 from tokenomics_plugin.waste.expiry import ExpiredContextRent
-from tokenomics_plugin.waste.finding import (
-    INPUT_CLASSES,
-    OUTPUT_CLASSES,
-    BlockRange,
-    Finding,
-    Part,
-    Tier,
-    block_pairs,
-)
+from tokenomics_plugin.waste.finding import BlockRange, Finding, block_pairs
+from tokenomics_plugin.waste.flagging import flags_of
 from tokenomics_plugin.waste.loops import Loop
 from tokenomics_plugin.waste.outputs import OverlongOutput
 from tokenomics_plugin.waste.plans import DeadPlan
@@ -36,8 +29,6 @@ from tokenomics_plugin.waste.retries import ErrorRent, FallbackDoubleSpend, Retr
 
 __all__ = [
     "ENTRY_POINT_GROUP",
-    "INPUT_CLASSES",
-    "OUTPUT_CLASSES",
     "AbandonedBranch",
     "BlockRange",
     "DeadPlan",
@@ -54,7 +45,6 @@ __all__ = [
     "MissedCache",
     "Need",
     "OverlongOutput",
-    "Part",
     "PostAnswerWork",
     "Problem",
     "RedundantVerification",
@@ -62,9 +52,9 @@ __all__ = [
     "RetryAfterSameFailure",
     "Scan",
     "StrandedRepetition",
-    "Tier",
     "UnusedStream",
     "block_pairs",
     "find_detectors",
+    "flags_of",
     "scan",
 ]

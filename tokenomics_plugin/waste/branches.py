@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, PlanRevision, ToolCall, Trajectory
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed
-from tokenomics_plugin.waste.finding import OUTPUT_CLASSES, Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["AbandonedBranch", "UnusedStream"]
 
@@ -30,7 +31,7 @@ class AbandonedBranch:
 
     id: ClassVar[str] = "D9"
     name: ClassVar[str] = "abandoned branch"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RUN_STATES, Need.CONTEXTS, Need.SIDE_EFFECTS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -62,7 +63,7 @@ class AbandonedBranch:
         is_proven = state == _CANCELLED and facts.carriage.is_complete
         yield Finding(
             cause=self.id,
-            tier=Tier.PROVABLE if is_proven else Tier.LIKELY if state == _CANCELLED else Tier.POLICY,
+            tier=Tier.A if is_proven else Tier.B if state == _CANCELLED else Tier.C,
             spans=tuple(step.span_id for step in steps),
         )
 
@@ -77,7 +78,7 @@ class AbandonedBranch:
             read = [call for call in (calls[0], *overlapping) if facts.carriage.of_producer.get(call.span_id)]
             if overlapping and len(read) == 1:
                 losers = [call.span_id for call in (calls[0], *overlapping) if call is not read[0]]
-                yield Finding(cause=self.id, tier=Tier.POLICY, spans=tuple(losers), evidence=(read[0].span_id,))
+                yield Finding(cause=self.id, tier=Tier.C, spans=tuple(losers), evidence=(read[0].span_id,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class UnusedStream:
 
     id: ClassVar[str] = "D19"
     name: ClassVar[str] = "output after a cancellation"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RUN_STATES, Need.USAGE})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -100,9 +101,7 @@ class UnusedStream:
             if call.run_state not in (_CANCELLED, _ABANDONED) or not _has_output(call):
                 continue
             if not facts.carriage.of_producer.get(call.span_id):
-                yield Finding(
-                    cause=self.id, tier=_stream_tier(call), spans=(call.span_id,), token_classes=OUTPUT_CLASSES
-                )
+                yield Finding(cause=self.id, tier=_stream_tier(call), outputs=(call.span_id,))
 
 
 def _readers(facts: Facts, span_id: str) -> Iterator[ModelCall]:
@@ -112,10 +111,10 @@ def _readers(facts: Facts, span_id: str) -> Iterator[ModelCall]:
 
 
 def _has_output(call: ModelCall) -> bool:
-    return call.usage is not None and any(getattr(call.usage, name) for name in OUTPUT_CLASSES)
+    return call.usage is not None and bool(call.usage.visible_output_tokens or call.usage.reasoning_tokens)
 
 
 def _stream_tier(call: ModelCall) -> Tier:
     if call.run_state == _ABANDONED:
-        return Tier.POLICY
-    return Tier.LIKELY if call.is_usage_estimated else Tier.PROVABLE
+        return Tier.C
+    return Tier.B if call.is_usage_estimated else Tier.A

@@ -7,20 +7,19 @@ tokens themselves may be needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 from tokenomics_plugin.waste.carriage import CarriedContext
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import end_of, facts_of, ranges
-from tokenomics_plugin.waste.finding import BlockRange, Finding, Part, Tier
+from tokenomics_plugin.waste.finding import BlockRange, Finding
 
 __all__ = ["MissedCache", "StrandedRepetition"]
 
-_UNCACHED: Final = frozenset({"fresh_input_tokens", "cache_write_tokens"})
-_FRESH: Final = frozenset({"fresh_input_tokens"})
 _AUTOMATIC: Final = frozenset({"openai", "azure.ai.openai", "azure.ai.inference", "deepseek"})
 """Providers that cache prompts unasked; others must be asked, so that no cache read may mean none was asked for."""
 _MINIMUM_TOKENS: Final[dict[str, int]] = dict.fromkeys(_AUTOMATIC, 1_024)
@@ -43,7 +42,7 @@ class StrandedRepetition:
 
     id: ClassVar[str] = "D11"
     name: ClassVar[str] = "stranded repetition"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CONTEXTS, Need.USAGE})
 
     free_roles: frozenset[str] = frozenset()
@@ -77,10 +76,10 @@ class StrandedRepetition:
         is_free = all(block is not None and block.role in self.free_roles for block in changed)
         return Finding(
             cause=self.id,
-            tier=Tier.POLICY if context.has_moved else Tier.PROVABLE if is_free else Tier.LIKELY,
+            tier=Tier.C if context.has_moved else Tier.A if is_free else Tier.B,
             blocks=tuple(ranges(context.call.span_id, context.displaced)),
-            token_classes=_UNCACHED,
-            part=Part.PRICE_GAP,
+            is_price_gap=True,
+            tokens=_share(context.call, context.displaced),
             evidence=(before.span_id,),
         )
 
@@ -96,7 +95,7 @@ class MissedCache:
 
     id: ClassVar[str] = "D12"
     name: ClassVar[str] = "missed cache"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CONTEXTS, Need.USAGE})
 
     minimum_tokens: Mapping[str, int] = field(default_factory=_MINIMUM_TOKENS.copy)
@@ -116,10 +115,10 @@ class MissedCache:
                 is_proven = model in caching or call.provider in _AUTOMATIC
                 yield Finding(
                     cause=self.id,
-                    tier=Tier.PROVABLE if is_proven else Tier.LIKELY,
+                    tier=Tier.A if is_proven else Tier.B,
                     blocks=(BlockRange(call=call.span_id, start=0, stop=context.known_prefix),),
-                    token_classes=_FRESH,
-                    part=Part.PRICE_GAP,
+                    is_price_gap=True,
+                    tokens=_missed(call, earlier),
                     evidence=(earlier.span_id,),
                 )
             if context.node is not None and call.error_type is None and not call.is_cache_hit:
@@ -128,13 +127,13 @@ class MissedCache:
     def _is_missed(self, call: ModelCall, earlier: ModelCall) -> bool:
         if call.usage is None or earlier.usage is None or call.is_cache_hit or call.operation != earlier.operation:
             return False
-        cached, possible = call.usage.cache_read_tokens, earlier.usage.input_tokens
-        if cached is None or possible is None or not call.usage.is_consistent or not earlier.usage.is_consistent:
+        missed, possible = _missed(call, earlier), earlier.usage.input_tokens
+        if missed is None or possible is None or not call.usage.is_consistent or not earlier.usage.is_consistent:
             return False
         age_ns = call.started_unix_nano - end_of(earlier)
         return (
             possible >= self.minimum_tokens.get(call.provider or "", _MINIMUM_TOKENS_ELSEWHERE)
-            and cached + _STEP_TOKENS < possible
+            and missed > _STEP_TOKENS
             and 0 <= age_ns <= self.time_to_live_s * 10**9
         )
 
@@ -142,3 +141,21 @@ class MissedCache:
 def _uses_cache(call: ModelCall) -> bool:
     usage = call.usage
     return usage is not None and bool(usage.cache_read_tokens or usage.cache_write_tokens)
+
+
+def _missed(call: ModelCall, earlier: ModelCall) -> int | None:
+    """Input tokens that an earlier prompt had and the cache did not serve."""
+    if call.usage is None or earlier.usage is None:
+        return None
+    cached, possible = call.usage.cache_read_tokens, earlier.usage.input_tokens
+    return None if cached is None or possible is None else possible - cached
+
+
+def _share(call: ModelCall, positions: Iterable[int]) -> int | None:
+    """Input tokens of some blocks: the provider's count split by size; `None` when a size is unknown."""
+    tokens = None if call.usage is None else call.usage.input_tokens
+    sizes = [None if block is None else block.size for block in call.context or ()]
+    if tokens is None or any(size is None for size in sizes):
+        return None
+    known = [size for size in sizes if size is not None]
+    return tokens * sum(known[position] for position in positions) // max(1, sum(known))

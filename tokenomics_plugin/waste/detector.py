@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Protocol
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import Trajectory
-from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["Detector", "Need"]
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, SideEffect, ToolCall, Trajectory
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed, is_named
-from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 from tokenomics_plugin.waste.outputs import is_cut_off
 
 __all__ = ["DuplicateModelCall", "DuplicateRead"]
@@ -26,7 +27,7 @@ class DuplicateRead:
 
     id: ClassVar[str] = "D1"
     name: ClassVar[str] = "exact duplicate read"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.SIDE_EFFECTS})
 
     polling: frozenset[str] = frozenset()
@@ -45,7 +46,7 @@ class DuplicateRead:
             knew = asker is not None and facts.knew(asker, earlier.span_id)
             yield Finding(
                 cause=self.id,
-                tier=Tier.PROVABLE,
+                tier=Tier.A,
                 spans=spans,
                 blocks=facts.rent(spans) if knew else (),
                 evidence=(earlier.span_id,),
@@ -85,7 +86,7 @@ class DuplicateModelCall:
 
     id: ClassVar[str] = "D2"
     name: ClassVar[str] = "duplicate model call"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.CONTEXTS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -130,7 +131,7 @@ def _tier(facts: Facts, first: ModelCall, call: ModelCall) -> Tier | None:
         return None
     is_same = call.answer_hash is not None and call.answer_hash == first.answer_hash
     if call.started_unix_nano < end_of(first):
-        return Tier.LIKELY if is_same and call.temperature == 0 else None
+        return Tier.B if is_same and call.temperature == 0 else None
     if call.temperature == 0:
-        return Tier.PROVABLE if is_same else Tier.LIKELY
-    return Tier.LIKELY if is_same else None
+        return Tier.A if is_same else Tier.B
+    return Tier.B if is_same else None

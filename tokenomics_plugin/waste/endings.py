@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.outcome import OutcomeStatus
 from tokenomics_plugin.trajectory import ModelCall, PlanRevision, ToolCall, Trajectory
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed, is_named
-from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["FailedRunSpend", "PostAnswerWork"]
 
@@ -30,7 +31,7 @@ class PostAnswerWork:
 
     id: ClassVar[str] = "D17"
     name: ClassVar[str] = "work after the answer"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.CONTEXTS, Need.STEP_KINDS, Need.SIDE_EFFECTS})
 
     post_processing: frozenset[str] = frozenset()
@@ -51,9 +52,9 @@ class PostAnswerWork:
         repeated = [step for step in after if first is not last and step.started_unix_nano < until]
         trailing = [step for step in after if step.started_unix_nano >= until]
         if repeated:
-            yield self._finding(Tier.PROVABLE, repeated, first, last)
+            yield self._finding(Tier.A, repeated, first, last)
         if trailing and not any(facts.knew(step.span_id, answer.span_id) for step in trailing for answer in delivered):
-            yield self._finding(Tier.LIKELY, trailing, first, last)
+            yield self._finding(Tier.B, trailing, first, last)
 
     def _work(self, trajectory: Trajectory) -> Iterator[ModelCall | ToolCall]:
         for step in trajectory.steps:
@@ -79,7 +80,7 @@ class FailedRunSpend:
 
     id: ClassVar[str] = "D20"
     name: ClassVar[str] = "failed-run spend"
-    tier: ClassVar[Tier] = Tier.POLICY
+    tier: ClassVar[Tier] = Tier.C
     needs: ClassVar[frozenset[Need]] = frozenset({Need.OUTCOME})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -89,7 +90,7 @@ class FailedRunSpend:
             return
         spans = tuple(step.span_id for step in trajectory.steps if not isinstance(step, PlanRevision))
         if spans:
-            yield Finding(cause=self.id, tier=Tier.POLICY, spans=spans, is_waste=False)
+            yield Finding(cause=self.id, tier=Tier.C, spans=spans, is_waste=False)
 
 
 def _delivered(trajectory: Trajectory) -> tuple[ModelCall, ModelCall] | None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect, ToolCall, Trajectory
 from tokenomics_plugin.waste.carriage import Carry
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, facts_of, has_completed
-from tokenomics_plugin.waste.finding import BlockRange, Finding, Tier
+from tokenomics_plugin.waste.finding import BlockRange, Finding
 
 __all__ = ["ExpiredContextRent"]
 
@@ -24,7 +25,7 @@ class ExpiredContextRent:
 
     id: ClassVar[str] = "D13"
     name: ClassVar[str] = "expired context"
-    tier: ClassVar[Tier] = Tier.LIKELY
+    tier: ClassVar[Tier] = Tier.B
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.CONTEXTS, Need.SIDE_EFFECTS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -41,7 +42,7 @@ class ExpiredContextRent:
             old = latest.get(key)
             latest[key] = tool
             if old is not None and old.result_hash != tool.result_hash and (blocks := _expired(facts, old, tool)):
-                yield Finding(cause=self.id, tier=Tier.LIKELY, blocks=blocks, evidence=(old.span_id, tool.span_id))
+                yield Finding(cause=self.id, tier=Tier.B, blocks=blocks, evidence=(old.span_id, tool.span_id))
 
 
 def _expired(facts: Facts, old: ToolCall, new: ToolCall) -> tuple[BlockRange, ...]:

@@ -9,36 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import Trajectory
 
-__all__ = ["INPUT_CLASSES", "OUTPUT_CLASSES", "BlockRange", "Finding", "Part", "Tier", "block_pairs"]
-
-INPUT_CLASSES = frozenset({"fresh_input_tokens", "cache_write_tokens", "cache_read_tokens"})
-"""Fields of `TokenUsage` that count input."""
-OUTPUT_CLASSES = frozenset({"visible_output_tokens", "reasoning_tokens"})
-"""Fields of `TokenUsage` that count output."""
-
-
-class Tier(StrEnum):
-    """How strong the evidence is; the best comes first."""
-
-    PROVABLE = "A"
-    """The trace itself shows it."""
-    LIKELY = "B"
-    """Mostly so: to be multiplied by a precision that an audit measured."""
-    POLICY = "C"
-    """Depends on a policy that may be right: only an experiment or an exact replay can call it avoidable."""
-
-
-class Part(StrEnum):
-    """How much of a claimed cell is wasted."""
-
-    WHOLE = "whole"
-    """All that it cost."""
-    PRICE_GAP = "price_gap"
-    """What it cost beyond the price of a cache read: the tokens were needed, the full price was not."""
+__all__ = ["BlockRange", "Finding", "block_pairs"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +42,14 @@ class Finding:
     """How strong the evidence is; no stronger than its detector's."""
     spans: tuple[str, ...] = ()
     """Span ids of calls that are claimed whole: all their cells, and what a tool charges."""
+    outputs: tuple[str, ...] = ()
+    """Span ids of model calls of which only the answer is claimed."""
     blocks: tuple[BlockRange, ...] = ()
     """Blocks that other calls carried for nothing: only these cells of those calls."""
-    token_classes: frozenset[str] | None = None
-    """Fields of `TokenUsage` that the claim is restricted to; `None` for all."""
-    part: Part = Part.WHOLE
-    """How much of each claimed cell."""
+    is_price_gap: bool = False
+    """Whether the blocks were needed, and only their price was not: what they cost beyond a cache read is claimed."""
+    tokens: int | None = None
+    """With a price gap, how many tokens of the call the cache should have served more; `None` when unknown."""
     evidence: tuple[str, ...] = ()
     """Span ids that it rests on, such as the call that was repeated."""
     is_waste: bool = True

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect, ToolCall, Trajectory
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, facts_of, is_named
-from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["Loop"]
 
@@ -32,7 +33,7 @@ class Loop:
 
     id: ClassVar[str] = "D5"
     name: ClassVar[str] = "loop"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.SIDE_EFFECTS})
 
     polling: frozenset[str] = frozenset()
@@ -81,7 +82,7 @@ class _Run:
     def __init__(self, period: int) -> None:
         self.period = period
         self._count = 0
-        self._tier = Tier.PROVABLE
+        self._tier = Tier.A
 
     def advance(self, facts: Facts, calls: list[ToolCall], index: int) -> tuple[int, int, Tier] | None:
         """Count one more call; where that ends a loop, the calls from which to which it went, and how sure it is."""
@@ -92,7 +93,7 @@ class _Run:
             self._tier = max(self._tier, tier)
             self._count += 1
             return None
-        count, tier, self._count, self._tier = self._count, self._tier, 0, Tier.PROVABLE
+        count, tier, self._count, self._tier = self._count, self._tier, 0, Tier.A
         return (index - count, index, tier) if count >= max(2, self.period) else None
 
 
@@ -103,9 +104,9 @@ def _repeats(facts: Facts, tool: ToolCall, earlier: ToolCall) -> Tier | None:
     if tool.result_hash is None or earlier.result_hash is None:
         is_same_error = tool.error_type is not None and tool.error_type == earlier.error_type
         unchanged = not facts.writes.any_between(earlier, tool)
-        return Tier.LIKELY if unchanged and (is_same_error or not tool.side_effect.may_write) else None
+        return Tier.B if unchanged and (is_same_error or not tool.side_effect.may_write) else None
     if tool.result_hash != earlier.result_hash or facts.declared_writes.any_between(earlier, tool):
         return None
     if tool.side_effect is SideEffect.WRITE and tool.error_type is None:
         return None
-    return Tier.LIKELY if facts.writes.any_between(earlier, tool) else Tier.PROVABLE
+    return Tier.B if facts.writes.any_between(earlier, tool) else Tier.A

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 from tokenomics_plugin.waste.carriage import CarriedContext
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed
-from tokenomics_plugin.waste.finding import OUTPUT_CLASSES, Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["OverlongOutput", "is_cut_off"]
 
@@ -30,7 +31,7 @@ class OverlongOutput:
 
     id: ClassVar[str] = "D14"
     name: ClassVar[str] = "over-long output"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CONTEXTS, Need.HASHES})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -46,13 +47,12 @@ class OverlongOutput:
                 redone[key] = call
             if is_cut_off(call):
                 if again is not None and again.started_unix_nano >= end_of(call):
-                    yield Finding(cause=self.id, tier=Tier.PROVABLE, spans=(call.span_id,), evidence=(again.span_id,))
+                    yield Finding(cause=self.id, tier=Tier.A, spans=(call.span_id,), evidence=(again.span_id,))
             elif (after := _left_behind_by(facts, context)) is not None:
                 yield Finding(
                     cause=self.id,
-                    tier=Tier.POLICY,
-                    spans=(call.span_id,),
-                    token_classes=OUTPUT_CLASSES,
+                    tier=Tier.C,
+                    outputs=(call.span_id,),
                     evidence=(after.span_id,),
                 )
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, PlanRevision, Trajectory
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import end_of, facts_of
-from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["DeadPlan"]
 
@@ -30,7 +31,7 @@ class DeadPlan:
 
     id: ClassVar[str] = "D10"
     name: ClassVar[str] = "dead plan"
-    tier: ClassVar[Tier] = Tier.LIKELY
+    tier: ClassVar[Tier] = Tier.B
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PLANS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -60,7 +61,7 @@ class DeadPlan:
                 continue
             if (writer := _writer(trajectory, revision)) is not None and not _asked_for_more(trajectory, writer):
                 evidence = (revision.span_id,) if later is None else (revision.span_id, later.span_id)
-                yield Finding(cause=self.id, tier=Tier.LIKELY, spans=(writer.span_id,), evidence=evidence)
+                yield Finding(cause=self.id, tier=Tier.B, spans=(writer.span_id,), evidence=evidence)
 
 
 def _completed(revisions: Sequence[PlanRevision]) -> set[str]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 from tokenomics_plugin.waste.carriage import CarriedContext
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed
-from tokenomics_plugin.waste.finding import Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["RedundantVerification", "ReflectionWithoutChange"]
 
@@ -28,7 +29,7 @@ class ReflectionWithoutChange:
 
     id: ClassVar[str] = "D15"
     name: ClassVar[str] = "reflection without change"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.CONTEXTS, Need.STEP_KINDS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -53,11 +54,11 @@ class ReflectionWithoutChange:
         if not any(facts.knew(revision.span_id, call.span_id) for call in (draft, *critiques)):
             return
         evidence = (draft.span_id, *(critique.span_id for critique in critiques))
-        yield Finding(cause=self.id, tier=Tier.PROVABLE, spans=(revision.span_id,), evidence=evidence)
+        yield Finding(cause=self.id, tier=Tier.A, spans=(revision.span_id,), evidence=evidence)
         of_draft = [look.span_id for look in critiques if facts.knew(look.span_id, draft.span_id)]
         if of_draft:
             evidence = draft.span_id, revision.span_id
-            yield Finding(cause=self.id, tier=Tier.POLICY, spans=tuple(of_draft), evidence=evidence)
+            yield Finding(cause=self.id, tier=Tier.C, spans=tuple(of_draft), evidence=evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class RedundantVerification:
 
     id: ClassVar[str] = "D16"
     name: ClassVar[str] = "redundant verification"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.CONTEXTS, Need.STEP_KINDS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -90,7 +91,7 @@ class RedundantVerification:
                 is_proven = context.node == earlier.node is not None
                 yield Finding(
                     cause=self.id,
-                    tier=Tier.PROVABLE if is_proven else Tier.LIKELY,
+                    tier=Tier.A if is_proven else Tier.B,
                     spans=(call.span_id,),
                     evidence=(earlier.call.span_id,),
                 )

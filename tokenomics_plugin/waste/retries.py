@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, Step, ToolCall, Trajectory
 from tokenomics_plugin.waste.detector import Need
 from tokenomics_plugin.waste.errors import is_deterministic, is_transient
 from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed
-from tokenomics_plugin.waste.finding import INPUT_CLASSES, OUTPUT_CLASSES, Finding, Tier
+from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["ErrorRent", "FallbackDoubleSpend", "RetryAfterSameFailure"]
 
@@ -25,7 +26,7 @@ class RetryAfterSameFailure:
 
     id: ClassVar[str] = "D3"
     name: ClassVar[str] = "retry after the same failure"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.HASHES, Need.SIDE_EFFECTS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -57,7 +58,7 @@ class ErrorRent:
 
     id: ClassVar[str] = "D4"
     name: ClassVar[str] = "error carried after recovery"
-    tier: ClassVar[Tier] = Tier.LIKELY
+    tier: ClassVar[Tier] = Tier.B
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CONTEXTS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -79,7 +80,7 @@ class ErrorRent:
         is_all_failed = asker is not None and failures.issuperset(facts.asked.get(asker, ()))
         producers = (error.span_id, asker) if is_all_failed and asker is not None else (error.span_id,)
         if blocks := facts.rent(producers, after_unix_nano=end_of(success)):
-            yield Finding(cause=self.id, tier=Tier.LIKELY, blocks=blocks, evidence=(error.span_id, success.span_id))
+            yield Finding(cause=self.id, tier=Tier.B, blocks=blocks, evidence=(error.span_id, success.span_id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class FallbackDoubleSpend:
 
     id: ClassVar[str] = "D18"
     name: ClassVar[str] = "billed failure before a fallback"
-    tier: ClassVar[Tier] = Tier.PROVABLE
+    tier: ClassVar[Tier] = Tier.A
     needs: ClassVar[frozenset[Need]] = frozenset({Need.USAGE, Need.CONTEXTS, Need.ATTEMPTS})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:
@@ -108,7 +109,7 @@ class FallbackDoubleSpend:
             is_proven = is_same and not is_transient(call.error_type)
             yield Finding(
                 cause=self.id,
-                tier=Tier.PROVABLE if is_proven else Tier.POLICY,
+                tier=Tier.A if is_proven else Tier.C,
                 spans=(call.span_id,),
                 evidence=(fallback.span_id,),
             )
@@ -154,11 +155,14 @@ def _is_same_failure(facts: Facts, call: ToolCall | ModelCall, earlier: ToolCall
 
 def _tier(error_type: str | None) -> Tier:
     if is_deterministic(error_type):
-        return Tier.PROVABLE
-    return Tier.POLICY if is_transient(error_type) else Tier.LIKELY
+        return Tier.A
+    return Tier.C if is_transient(error_type) else Tier.B
 
 
 def _is_billed(call: ModelCall) -> bool:
     """Whether anything is known to have been billed."""
     usage = call.usage
-    return usage is not None and any(getattr(usage, name) for name in INPUT_CLASSES | OUTPUT_CLASSES)
+    if usage is None:
+        return False
+    known = usage.fresh_input_tokens, usage.cache_write_tokens, usage.cache_read_tokens
+    return any((*known, usage.visible_output_tokens, usage.reasoning_tokens))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect, ToolCall, Trajectory
-from tokenomics_plugin.waste import Finding, Tier
+from tokenomics_plugin.waste import Finding
 from trajectories.script import Script, fingerprint
 
 __all__ = ["INJECTIONS", "Cells", "Injected", "cells_of", "clean_turn"]
@@ -51,7 +52,7 @@ def cells_of(findings: Iterable[Finding]) -> Cells:
     """Everything that findings claim."""
     cells: set[tuple[str, int | None]] = set()
     for finding in findings:
-        cells.update((span, _WHOLE) for span in finding.spans)
+        cells.update((span, _WHOLE) for span in (*finding.spans, *finding.outputs))
         cells.update(
             (claimed.call, place) for claimed in finding.blocks for place in range(claimed.start, claimed.stop)
         )
@@ -69,13 +70,13 @@ def _duplicate_read(script: Script) -> Injected:
     number = len(script.steps)
     script.turn("get", f"order {number}", f"found {number}")
     asker, tool = script.turn("get", f"order {number}", f"found {number}")
-    return _wasted("D1", Tier.PROVABLE, asker.span_id, tool.span_id, rent=True)
+    return _wasted("D1", Tier.A, asker.span_id, tool.span_id, rent=True)
 
 
 def _duplicate_call(script: Script) -> Injected:
     script.model(f"Think {len(script.steps)}", keep=False, temperature=0.0)
     again = script.model(f"Think {len(script.steps) - 1}", temperature=0.0)
-    return _wasted("D2", Tier.PROVABLE, again.span_id)
+    return _wasted("D2", Tier.A, again.span_id)
 
 
 def _same_failure(error_type: str, tier: Tier) -> Callable[[Script], Injected]:
@@ -94,7 +95,7 @@ def _error_rent(script: Script) -> Injected:
     asker, error = script.turn(f"search_{number}", "wrong", f"Error {number}", error_type="ToolException")
     _, success = script.turn(f"search_{number}", "right", f"found {number}")
     rent = frozenset({asker.span_id, error.span_id})
-    return Injected(cause="D4", tier=Tier.LIKELY, rent_of=rent, since_unix_nano=success.ended_unix_nano or 0)
+    return Injected(cause="D4", tier=Tier.B, rent_of=rent, since_unix_nano=success.ended_unix_nano or 0)
 
 
 def _loop(script: Script) -> Injected:
@@ -103,7 +104,7 @@ def _loop(script: Script) -> Injected:
         for name in ("list", "show"):
             asker, tool = script.turn(f"{name}_{number}", "all", f"{name} {number}")
             wasted += [asker.span_id, tool.span_id] if round_ else []
-    return _wasted("D5", Tier.PROVABLE, *wasted, rent=True)
+    return _wasted("D5", Tier.A, *wasted, rent=True)
 
 
 def _cancelled_branch(script: Script) -> Injected:
@@ -117,7 +118,7 @@ def _cancelled_branch(script: Script) -> Injected:
         script.block("tool", f"seen {number}", producer=tool.span_id),
     ]
     last = script.model(f"So {number}", keep=False, context=task, run_state="cancelled", **inside)
-    return _wasted("D9", Tier.PROVABLE, asker.span_id, tool.span_id, last.span_id)
+    return _wasted("D9", Tier.A, asker.span_id, tool.span_id, last.span_id)
 
 
 def _dead_plan(script: Script) -> Injected:
@@ -127,7 +128,7 @@ def _dead_plan(script: Script) -> Injected:
     script.model(f"Plan again {number}", step_kind="plan")
     script.plan([f"done {number}"], plan_id=f"{number:016x}", revision=1)
     script.turn(f"do_{number}", "it", f"did {number}", step_id=fingerprint(f"done {number}"))
-    return _wasted("D10", Tier.LIKELY, planner.span_id)
+    return _wasted("D10", Tier.B, planner.span_id)
 
 
 def _changed_front(script: Script) -> Injected:
@@ -136,16 +137,14 @@ def _changed_front(script: Script) -> Injected:
     script.conversation[0] = script.block("system", f"It is {len(script.steps)} o'clock.", tokens=5_000)
     call = script.model(f"After {len(script.steps)}")
     stranded = frozenset((call.span_id, position) for position in range(1, before))
-    return Injected(cause="D11", tier=Tier.PROVABLE, blocks=stranded)
+    return Injected(cause="D11", tier=Tier.A, blocks=stranded)
 
 
 def _missed_cache(script: Script) -> Injected:
     script.model(f"Served {len(script.steps)}")
     known = len(script.conversation) - 1
     call = script.model(f"Not served {len(script.steps)}", cached=0)
-    return Injected(
-        cause="D12", tier=Tier.PROVABLE, blocks=frozenset((call.span_id, position) for position in range(known))
-    )
+    return Injected(cause="D12", tier=Tier.A, blocks=frozenset((call.span_id, position) for position in range(known)))
 
 
 def _expired(script: Script) -> Injected:
@@ -155,14 +154,14 @@ def _expired(script: Script) -> Injected:
     script.turn(f"read_{number}", "file", f"new {number}")
     comparing = script.model(f"Compare {number}")
     since = (comparing.ended_unix_nano or 0) + 1
-    return Injected(cause="D13", tier=Tier.LIKELY, rent_of=frozenset({old.span_id}), since_unix_nano=since)
+    return Injected(cause="D13", tier=Tier.B, rent_of=frozenset({old.span_id}), since_unix_nano=since)
 
 
 def _cut_off(script: Script) -> Injected:
     number = len(script.steps)
     call = script.model(f"Too lo {number}", keep=False, finish_reasons=("length",))
     script.model(f"Short {number}")
-    return _wasted("D14", Tier.PROVABLE, call.span_id)
+    return _wasted("D14", Tier.A, call.span_id)
 
 
 def _idle_reflection(script: Script) -> Injected:
@@ -173,7 +172,7 @@ def _idle_reflection(script: Script) -> Injected:
     script.conversation.append(script.block("user", f"Fine {number}", producer=critic.span_id))
     revision = script.model(f"Draft {number}")
     assert revision.answer_hash == draft.answer_hash
-    return _wasted("D15", Tier.PROVABLE, revision.span_id)
+    return _wasted("D15", Tier.A, revision.span_id)
 
 
 def _second_verdict(script: Script) -> Injected:
@@ -182,7 +181,7 @@ def _second_verdict(script: Script) -> Injected:
     checker: dict[str, Any] = {"context": shown, "keep": False, "agent": "checker", "step_kind": "verify"}
     script.model(f"Passed {number}", **checker)
     again = script.model(f"Passed {number}", **checker)
-    return _wasted("D16", Tier.PROVABLE, again.span_id)
+    return _wasted("D16", Tier.A, again.span_id)
 
 
 def _billed_failure(script: Script) -> Injected:
@@ -192,14 +191,14 @@ def _billed_failure(script: Script) -> Injected:
         f"Something {number}", model="claude-y", attempt_kind="fallback", operation_id=failed.span_id, cached=0
     )
     script.revise(failed, superseded_by=fallback.span_id, operation_id=failed.span_id)
-    return _wasted("D18", Tier.PROVABLE, failed.span_id)
+    return _wasted("D18", Tier.A, failed.span_id)
 
 
 def _cancelled_stream(script: Script) -> Injected:
     number = len(script.steps)
     call = script.model(f"Never mi {number}", keep=False, run_state="cancelled", error_type="CancelledError")
     script.model(f"Instead {number}")
-    return _wasted("D19", Tier.PROVABLE, call.span_id)
+    return _wasted("D19", Tier.A, call.span_id)
 
 
 def _late_answer(script: Script) -> Injected:
@@ -208,7 +207,7 @@ def _late_answer(script: Script) -> Injected:
     _, tool = script.turn("browse", f"page {len(script.steps)}", f"text {len(script.steps)}")
     asker = script.steps[-2]
     again = script.model("The answer", step_kind="answer")
-    return _wasted("D17", Tier.PROVABLE, asker.span_id, tool.span_id, again.span_id)
+    return _wasted("D17", Tier.A, asker.span_id, tool.span_id, again.span_id)
 
 
 def _wasted(cause: str, tier: Tier, *spans: str, rent: bool = False) -> Injected:
@@ -218,9 +217,9 @@ def _wasted(cause: str, tier: Tier, *spans: str, rent: bool = False) -> Injected
 INJECTIONS: Final[Mapping[str, Callable[[Script], Injected]]] = {
     "D1": _duplicate_read,
     "D2": _duplicate_call,
-    "D3": _same_failure("ValidationError", Tier.PROVABLE),
-    "D3 of unknown class": _same_failure("ToolException", Tier.LIKELY),
-    "D3 that may pass": _same_failure("RateLimitError", Tier.POLICY),
+    "D3": _same_failure("ValidationError", Tier.A),
+    "D3 of unknown class": _same_failure("ToolException", Tier.B),
+    "D3 that may pass": _same_failure("RateLimitError", Tier.C),
     "D4": _error_rent,
     "D5": _loop,
     "D9": _cancelled_branch,

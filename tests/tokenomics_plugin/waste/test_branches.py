@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.context_blocks import ContextBlock
 from tokenomics_plugin.trajectory import ModelCall, SideEffect, ToolCall
 from tokenomics_plugin.usage import TokenUsage
-from tokenomics_plugin.waste import OUTPUT_CLASSES, AbandonedBranch, Finding, Tier, UnusedStream
+from tokenomics_plugin.waste import AbandonedBranch, Finding, UnusedStream
 from trajectories import Script
 
 
@@ -33,7 +34,7 @@ def test_a_cancelled_branch_that_nobody_read_is_claimed_whole() -> None:
 
     (finding,) = branches(script)
 
-    assert finding.tier is Tier.PROVABLE
+    assert finding.tier is Tier.A
     assert set(finding.spans) == {step.span_id for step in inside}
 
 
@@ -66,7 +67,7 @@ def test_while_a_context_is_unknown_nobody_knows_what_was_read() -> None:
     branch(script)
     script.revise(script.model("Going on."), context=None)
 
-    assert [finding.tier for finding in branches(script)] == [Tier.LIKELY]
+    assert [finding.tier for finding in branches(script)] == [Tier.B]
 
 
 def test_who_left_a_stream_may_have_read_enough_of_it() -> None:
@@ -74,7 +75,7 @@ def test_who_left_a_stream_may_have_read_enough_of_it() -> None:
     branch(script, "abandoned")
     script.model("Going on.")
 
-    assert [finding.tier for finding in branches(script)] == [Tier.POLICY]
+    assert [finding.tier for finding in branches(script)] == [Tier.C]
 
 
 def test_the_losers_of_a_choice_are_the_price_of_the_choice() -> None:
@@ -86,7 +87,7 @@ def test_the_losers_of_a_choice_are_the_price_of_the_choice() -> None:
 
     (finding,) = branches(script)
 
-    assert finding.tier is Tier.POLICY
+    assert finding.tier is Tier.C
     assert set(finding.spans) == {samples[0].span_id, samples[2].span_id}
     assert finding.evidence == (samples[1].span_id,)
 
@@ -107,14 +108,14 @@ def test_output_of_a_cancelled_call_is_claimed_and_its_input_is_not() -> None:
 
     (finding,) = streams(script)
 
-    assert (finding.tier, finding.spans, finding.token_classes) == (Tier.PROVABLE, (call.span_id,), OUTPUT_CLASSES)
+    assert (finding.tier, finding.spans, finding.outputs) == (Tier.A, (), (call.span_id,))
 
 
 @pytest.mark.parametrize(
     ("said", "tier"),
     [
-        pytest.param({"run_state": "cancelled", "is_usage_estimated": True}, Tier.LIKELY, id="its output is estimated"),
-        pytest.param({"run_state": "abandoned"}, Tier.POLICY, id="its reader left, and may have read enough"),
+        pytest.param({"run_state": "cancelled", "is_usage_estimated": True}, Tier.B, id="its output is estimated"),
+        pytest.param({"run_state": "abandoned"}, Tier.C, id="its reader left, and may have read enough"),
     ],
 )
 def test_unused_output_is_less_sure_where(said: dict[str, Any], tier: Tier) -> None:

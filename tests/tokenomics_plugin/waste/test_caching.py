@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.usage import TokenUsage
-from tokenomics_plugin.waste import BlockRange, Finding, MissedCache, Part, StrandedRepetition, Tier
+from tokenomics_plugin.waste import BlockRange, Finding, MissedCache, StrandedRepetition
 from trajectories import Script
 
 
@@ -28,9 +29,9 @@ def test_what_follows_a_changed_front_is_stranded_and_only_the_price_gap_is_clai
 
     (finding,) = stranded(script)
 
-    assert finding.tier is Tier.LIKELY
-    assert finding.part is Part.PRICE_GAP
-    assert finding.token_classes == frozenset({"fresh_input_tokens", "cache_write_tokens"})
+    assert finding.tier is Tier.B
+    assert finding.is_price_gap
+    assert finding.tokens == 200
     assert finding.blocks == (BlockRange(call=call.span_id, start=1, stop=2),)
     assert finding.evidence == (before.span_id,)
 
@@ -41,8 +42,8 @@ def test_it_is_provable_where_the_order_is_declared_free() -> None:
         clock(script, hour)
         script.model("Hello")
 
-    assert [finding.tier for finding in stranded(script, free_roles=frozenset({"system"}))] == [Tier.PROVABLE]
-    assert [finding.tier for finding in stranded(script, free_roles=frozenset({"user"}))] == [Tier.LIKELY]
+    assert [finding.tier for finding in stranded(script, free_roles=frozenset({"system"}))] == [Tier.A]
+    assert [finding.tier for finding in stranded(script, free_roles=frozenset({"user"}))] == [Tier.B]
 
 
 def test_a_window_that_slides_saves_rent_and_is_a_matter_of_policy() -> None:
@@ -53,7 +54,7 @@ def test_a_window_that_slides_saves_rent_and_is_a_matter_of_policy() -> None:
     del script.conversation[2]
     script.model("Second", keep=False)
 
-    assert [finding.tier for finding in stranded(script)] == [Tier.POLICY]
+    assert [finding.tier for finding in stranded(script)] == [Tier.C]
 
 
 def test_a_conversation_that_only_grows_strands_nothing() -> None:
@@ -110,9 +111,9 @@ def test_a_prompt_that_goes_on_from_another_and_was_not_served_missed_the_cache(
 
     (finding,) = missed(script)
 
-    assert finding.tier is Tier.PROVABLE
-    assert finding.part is Part.PRICE_GAP
-    assert finding.token_classes == frozenset({"fresh_input_tokens"})
+    assert finding.tier is Tier.A
+    assert finding.is_price_gap
+    assert finding.tokens == 5_400
     assert finding.blocks == (BlockRange(call=call.span_id, start=0, stop=3),)
     assert finding.evidence == (earlier.span_id,)
 
@@ -131,7 +132,7 @@ def test_where_the_cache_was_never_used_it_may_not_have_been_asked_for() -> None
     for _ in range(3):
         script.model("Hello", cached=0)
 
-    assert [finding.tier for finding in missed(script)] == [Tier.LIKELY, Tier.LIKELY]
+    assert [finding.tier for finding in missed(script)] == [Tier.B, Tier.B]
 
 
 def test_a_provider_that_caches_unasked_should_have_served() -> None:
@@ -139,7 +140,7 @@ def test_a_provider_that_caches_unasked_should_have_served() -> None:
     for _ in range(2):
         script.model("Hello", cached=0, provider="openai")
 
-    assert [finding.tier for finding in missed(script)] == [Tier.PROVABLE]
+    assert [finding.tier for finding in missed(script)] == [Tier.A]
 
 
 def test_a_cache_reads_in_steps() -> None:

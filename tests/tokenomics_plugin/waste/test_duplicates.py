@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect
-from tokenomics_plugin.waste import BlockRange, DuplicateModelCall, DuplicateRead, Finding, Tier, block_pairs
+from tokenomics_plugin.waste import BlockRange, DuplicateModelCall, DuplicateRead, Finding, block_pairs
 from trajectories import Script
 
 
@@ -23,7 +24,7 @@ def test_a_repeated_read_is_claimed_with_the_call_that_asked_for_it_and_what_it_
 
     (finding,) = reads(script)
 
-    assert finding.tier is Tier.PROVABLE
+    assert finding.tier is Tier.A
     assert finding.spans == (again.span_id, asker.span_id)
     assert finding.evidence == (first.span_id,)
     assert finding.blocks == (BlockRange(call=later.span_id, start=4, stop=6),)
@@ -201,10 +202,10 @@ def test_without_contexts_only_the_tool_call_is_claimed() -> None:
 @pytest.mark.parametrize(
     ("temperature", "answer", "tier"),
     [
-        pytest.param(0.0, "Paris", Tier.PROVABLE, id="cold, same answer"),
-        pytest.param(0.0, "London", Tier.LIKELY, id="cold, another answer: perhaps another schema"),
-        pytest.param(None, "Paris", Tier.LIKELY, id="of unknown temperature, same answer"),
-        pytest.param(0.7, "Paris", Tier.LIKELY, id="warm, same answer"),
+        pytest.param(0.0, "Paris", Tier.A, id="cold, same answer"),
+        pytest.param(0.0, "London", Tier.B, id="cold, another answer: perhaps another schema"),
+        pytest.param(None, "Paris", Tier.B, id="of unknown temperature, same answer"),
+        pytest.param(0.7, "Paris", Tier.B, id="warm, same answer"),
     ],
 )
 def test_the_same_prompt_again_is_claimed_as(temperature: float | None, answer: str, tier: Tier) -> None:

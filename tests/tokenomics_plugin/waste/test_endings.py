@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.outcome import OutcomeStatus
 from tokenomics_plugin.trajectory import SideEffect
-from tokenomics_plugin.waste import FailedRunSpend, Finding, PostAnswerWork, Tier
+from tokenomics_plugin.waste import FailedRunSpend, Finding, PostAnswerWork
 from trajectories import Script
 
 
@@ -20,7 +21,7 @@ def test_what_lies_between_an_answer_and_its_repetition_is_claimed_with_the_repe
 
     (finding,) = late(script)
 
-    assert finding.tier is Tier.PROVABLE
+    assert finding.tier is Tier.A
     assert finding.spans == (asker.span_id, tool.span_id, again.span_id)
     assert finding.evidence == (first.span_id, again.span_id)
 
@@ -49,7 +50,7 @@ def test_what_trails_after_the_last_answer_is_likely_waste_unless_it_was_declare
 
     (finding,) = late(script)
 
-    assert (finding.tier, finding.spans) == (Tier.LIKELY, (extra.span_id,))
+    assert (finding.tier, finding.spans) == (Tier.B, (extra.span_id,))
     assert late(script, post_processing=frozenset({"titles"})) == []
 
 
@@ -116,7 +117,7 @@ def test_what_a_failed_run_cost_is_shown_and_never_called_waste(status: OutcomeS
     (finding,) = FailedRunSpend().find(script.trajectory(status))
 
     assert finding.spans == (asker.span_id, tool.span_id)
-    assert finding.tier is Tier.POLICY
+    assert finding.tier is Tier.C
     assert not finding.is_waste
 
 

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect
-from tokenomics_plugin.waste import BlockRange, ExpiredContextRent, Finding, Tier
+from tokenomics_plugin.waste import BlockRange, ExpiredContextRent, Finding
 from trajectories import Script
 
 
@@ -26,7 +27,7 @@ def test_an_old_version_is_carried_for_nothing_beside_the_new_one() -> None:
 
     (finding,) = expired(script)
 
-    assert finding.tier is Tier.LIKELY
+    assert finding.tier is Tier.B
     assert finding.blocks == (BlockRange(call=later.span_id, start=3, stop=4),)
 
 

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect, ToolCall
-from tokenomics_plugin.waste import Finding, Loop, Tier
+from tokenomics_plugin.waste import Finding, Loop
 from trajectories import Script
 
 
@@ -25,7 +26,7 @@ def test_all_but_the_first_round_of_a_loop_is_claimed(names: str, period: int) -
 
     (finding,) = loops(script)
 
-    assert finding.tier is Tier.PROVABLE
+    assert finding.tier is Tier.A
     assert {tool.span_id for tool in tools[period:]} <= set(finding.spans)
     assert not {tool.span_id for tool in tools[:period]} & set(finding.spans)
     assert finding.evidence == tuple(tool.span_id for tool in tools[:period])
@@ -69,21 +70,21 @@ def test_a_loop_of_tools_of_unknown_effect_is_likely() -> None:
     script = Script()
     rounds(script, "ABAB", effect=SideEffect.UNKNOWN)
 
-    assert [finding.tier for finding in loops(script)] == [Tier.LIKELY]
+    assert [finding.tier for finding in loops(script)] == [Tier.B]
 
 
 def test_a_loop_of_failures_is_provable_whatever_the_tools_would_do() -> None:
     script = Script()
     rounds(script, "ABAB", effect=SideEffect.WRITE, error_type="ValueError")
 
-    assert [finding.tier for finding in loops(script)] == [Tier.PROVABLE]
+    assert [finding.tier for finding in loops(script)] == [Tier.A]
 
 
 def test_reads_whose_results_are_unknown_are_likely_to_go_round() -> None:
     script = Script()
     rounds(script, "ABAB", result_hash=None)
 
-    assert [finding.tier for finding in loops(script)] == [Tier.LIKELY]
+    assert [finding.tier for finding in loops(script)] == [Tier.B]
 
 
 def test_polling_can_be_declared() -> None:

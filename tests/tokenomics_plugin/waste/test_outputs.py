@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from tokenomics_plugin.waste import OUTPUT_CLASSES, Finding, OverlongOutput, Tier
+from tokenomics_plugin.cells import Tier
+from tokenomics_plugin.waste import Finding, OverlongOutput
 from trajectories import Script
 
 
@@ -18,7 +19,7 @@ def test_an_answer_that_was_cut_off_and_asked_for_again_is_claimed_whole(reason:
 
     (finding,) = overlong(script)
 
-    assert (finding.tier, finding.spans, finding.token_classes) == (Tier.PROVABLE, (call.span_id,), None)
+    assert (finding.tier, finding.spans, finding.outputs) == (Tier.A, (call.span_id,), ())
     assert finding.evidence == (again.span_id,)
 
 
@@ -54,7 +55,7 @@ def test_output_that_a_conversation_went_on_without_is_a_matter_of_policy() -> N
 
     (finding,) = overlong(script)
 
-    assert (finding.tier, finding.spans, finding.token_classes) == (Tier.POLICY, (call.span_id,), OUTPUT_CLASSES)
+    assert (finding.tier, finding.spans, finding.outputs) == (Tier.C, (), (call.span_id,))
     assert finding.evidence == (later.span_id,)
 
 

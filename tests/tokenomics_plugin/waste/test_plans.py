@@ -1,6 +1,7 @@
 import pytest
 
-from tokenomics_plugin.waste import DeadPlan, Finding, Tier
+from tokenomics_plugin.cells import Tier
+from tokenomics_plugin.waste import DeadPlan, Finding
 from trajectories import Script, fingerprint
 
 
@@ -22,7 +23,7 @@ def test_a_plan_that_was_replaced_before_a_step_was_taken_is_dead() -> None:
 
     (finding,) = plans(script)
 
-    assert finding.tier is Tier.LIKELY
+    assert finding.tier is Tier.B
     assert finding.spans == (planner.span_id,)
     assert finding.evidence == (first.span_id, second.span_id)
 

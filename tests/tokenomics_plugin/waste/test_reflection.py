@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, SideEffect
-from tokenomics_plugin.waste import Finding, RedundantVerification, ReflectionWithoutChange, Tier
+from tokenomics_plugin.waste import Finding, RedundantVerification, ReflectionWithoutChange
 from trajectories import Script
 
 
@@ -30,9 +31,9 @@ def test_a_revision_that_changed_nothing_is_claimed_and_its_critique_is_a_matter
 
     needless, insurance = reflections(script)
 
-    assert (needless.tier, needless.spans) == (Tier.PROVABLE, (revision.span_id,))
+    assert (needless.tier, needless.spans) == (Tier.A, (revision.span_id,))
     assert needless.evidence == (draft.span_id, critic.span_id)
-    assert (insurance.tier, insurance.spans) == (Tier.POLICY, (critic.span_id,))
+    assert (insurance.tier, insurance.spans) == (Tier.C, (critic.span_id,))
 
 
 def test_a_revision_that_changed_something_is_no_waste() -> None:
@@ -91,7 +92,7 @@ def test_the_same_verdict_on_the_same_thing_is_claimed() -> None:
 
     (finding,) = verifications(script)
 
-    assert (finding.tier, finding.spans, finding.evidence) == (Tier.PROVABLE, (again.span_id,), (first.span_id,))
+    assert (finding.tier, finding.spans, finding.evidence) == (Tier.A, (again.span_id,), (first.span_id,))
 
 
 def test_it_is_likely_where_only_the_thing_itself_was_the_same() -> None:
@@ -99,7 +100,7 @@ def test_it_is_likely_where_only_the_thing_itself_was_the_same() -> None:
     verdict(script)
     verdict(script, context=[script.block("system", "Round 2."), script.block("user", "artefact")])
 
-    assert [finding.tier for finding in verifications(script)] == [Tier.LIKELY]
+    assert [finding.tier for finding in verifications(script)] == [Tier.B]
 
 
 @pytest.mark.parametrize(

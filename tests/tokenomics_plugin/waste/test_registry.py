@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import Trajectory
-from tokenomics_plugin.waste import ENTRY_POINT_GROUP, DuplicateRead, Finding, Need, Tier, find_detectors, scan
+from tokenomics_plugin.waste import ENTRY_POINT_GROUP, DuplicateRead, Finding, Need, find_detectors, scan
 from tokenomics_plugin.waste.builtin import BUILT_IN
 from trajectories import Script
 
@@ -20,7 +21,7 @@ class Everything:
 
     id = "X1"
     name = "everything"
-    tier = Tier.LIKELY
+    tier = Tier.B
     needs = frozenset({Need.HASHES})
 
     def find(self, trajectory: Trajectory) -> Iterator[Finding]:

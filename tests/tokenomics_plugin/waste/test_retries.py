@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import SideEffect
 from tokenomics_plugin.usage import TokenUsage
 from tokenomics_plugin.waste import (
@@ -10,7 +11,6 @@ from tokenomics_plugin.waste import (
     FallbackDoubleSpend,
     Finding,
     RetryAfterSameFailure,
-    Tier,
 )
 from trajectories import Script
 
@@ -30,20 +30,20 @@ def fallbacks(script: Script) -> list[Finding]:
 @pytest.mark.parametrize(
     ("error_type", "tier"),
     [
-        ("ValidationError", Tier.PROVABLE),
-        ("openai.BadRequestError", Tier.PROVABLE),
-        ("404", Tier.PROVABLE),
-        ("unknown_tool", Tier.PROVABLE),
-        ("tool_error", Tier.LIKELY),
-        ("ToolException", Tier.LIKELY),
-        ("429", Tier.POLICY),
-        ("503", Tier.POLICY),
-        ("RateLimitError", Tier.POLICY),
-        ("InternalServerError", Tier.POLICY),
-        ("TimeoutError", Tier.POLICY),
-        ("httpx.ReadTimeout", Tier.POLICY),
-        ("ConnectionResetError", Tier.POLICY),
-        ("DeadlineExceeded", Tier.POLICY),
+        ("ValidationError", Tier.A),
+        ("openai.BadRequestError", Tier.A),
+        ("404", Tier.A),
+        ("unknown_tool", Tier.A),
+        ("tool_error", Tier.B),
+        ("ToolException", Tier.B),
+        ("429", Tier.C),
+        ("503", Tier.C),
+        ("RateLimitError", Tier.C),
+        ("InternalServerError", Tier.C),
+        ("TimeoutError", Tier.C),
+        ("httpx.ReadTimeout", Tier.C),
+        ("ConnectionResetError", Tier.C),
+        ("DeadlineExceeded", Tier.C),
     ],
 )
 def test_how_sure_a_repeated_failure_is_waste_depends_on_its_class(error_type: str, tier: Tier) -> None:
@@ -131,7 +131,7 @@ def test_a_model_call_that_must_fail_again_is_a_repeated_failure() -> None:
 
     (finding,) = retries(script)
 
-    assert (finding.tier, finding.spans, finding.evidence) == (Tier.PROVABLE, (again.span_id,), (first.span_id,))
+    assert (finding.tier, finding.spans, finding.evidence) == (Tier.A, (again.span_id,), (first.span_id,))
 
 
 def test_an_error_is_carried_for_nothing_once_the_tool_has_worked() -> None:
@@ -142,7 +142,7 @@ def test_an_error_is_carried_for_nothing_once_the_tool_has_worked() -> None:
 
     (finding,) = rents(script)
 
-    assert finding.tier is Tier.LIKELY
+    assert finding.tier is Tier.B
     assert finding.spans == ()
     assert finding.blocks == (BlockRange(call=later.span_id, start=2, stop=4),)
     assert finding.evidence == (error.span_id, success.span_id)
@@ -204,7 +204,7 @@ def test_a_failure_that_was_billed_before_a_fallback_is_claimed_and_the_fallback
 
     (finding,) = fallbacks(script)
 
-    assert (finding.tier, finding.spans, finding.evidence) == (Tier.PROVABLE, (failed,), (second,))
+    assert (finding.tier, finding.spans, finding.evidence) == (Tier.A, (failed,), (second,))
 
 
 @pytest.mark.parametrize("error_type", ["TimeoutError", "RateLimitError", "503"])
@@ -212,14 +212,14 @@ def test_a_failure_that_may_pass_is_the_price_of_reliability(error_type: str) ->
     script = Script()
     fallback(script, error_type=error_type)
 
-    assert [finding.tier for finding in fallbacks(script)] == [Tier.POLICY]
+    assert [finding.tier for finding in fallbacks(script)] == [Tier.C]
 
 
 def test_a_fallback_that_was_sent_something_else_is_no_proof() -> None:
     script = Script()
     fallback(script, context=script.conversation[:1])
 
-    assert [finding.tier for finding in fallbacks(script)] == [Tier.POLICY]
+    assert [finding.tier for finding in fallbacks(script)] == [Tier.C]
 
 
 @pytest.mark.parametrize("usage", [None, TokenUsage.from_inclusive(input_tokens=0, output_tokens=0)])
