@@ -2,7 +2,8 @@
 
 `find_detectors` gives the detectors that are installed, `scan` what they find in a trajectory. Each claims whole
 calls, or blocks of context that calls carried, and says how strong its evidence is. What a trace does not show is no
-finding. D6 to D8 of the catalogue need sketches of content, which spans do not carry.
+finding. D6 to D8 of the catalogue need sketches of content, which spans do not carry. `tokenomics_plugin.waste.audit`
+measures how much of what is claimed is wasted indeed.
 """
 
 from tokenomics_plugin.waste.branches import AbandonedBranch, UnusedStream
