@@ -147,7 +147,9 @@ class Carriage:
     def _extend_tree(self, nodes: list[int | None], context: Context, kept: int) -> tuple[int, int | None]:
         """Follow the tree along the new blocks; how far an earlier call had gone already, and the node there."""
         node = nodes[-1] if nodes else _ROOT
-        known, prefix_node = kept, node
+        # Two blocks of which nothing is known need not be the same.
+        known = kept if node is not None else nodes.index(None)
+        prefix_node = nodes[known - 1] if known else _ROOT
         for block in context[kept:]:
             if node is not None and block is not None:
                 new = len(self._tree) + 1

@@ -82,7 +82,8 @@ class _Run:
                 temperature=0.0,
                 context=context,
                 answer_hash=block.hash,
-                **self._time(),
+                started_unix_nano=self._now,
+                ended_unix_nano=self._now + _MS,
             )
         )
 
@@ -100,7 +101,8 @@ class _Run:
                 result_hash=block.hash,
                 error_type="tool_error" if message["content"].startswith("Error") else None,
                 side_effect=self._side_effects.of(function["name"]),
-                **self._time(),
+                started_unix_nano=self._now,
+                ended_unix_nano=self._now + _MS,
             )
         )
 
@@ -112,6 +114,6 @@ class _Run:
     def _span(self) -> str:
         return f"{self._number:08x}{len(self._steps):08x}"
 
-    def _time(self) -> dict[str, int]:
-        started = 10 * _MS * len(self._steps)
-        return {"started_unix_nano": started, "ended_unix_nano": started + _MS}
+    @property
+    def _now(self) -> int:
+        return 10 * _MS * len(self._steps)
