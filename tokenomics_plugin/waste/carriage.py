@@ -119,7 +119,11 @@ class Carriage:
         dropped, added = self._replace_carries(conversation, before, kept)
         moved = _moved(dropped, added, known) if dropped else []
         places = {carry.position for carry in added}
-        in_place = [place for place in range(max(kept, known), min(len(before), len(context))) if place not in places]
+        in_place = [
+            place
+            for place in range(max(kept, known), min(len(before), len(context)))
+            if place not in places and context[place] is not None
+        ]
         return CarriedContext(
             call=call,
             calls=conversation.calls,

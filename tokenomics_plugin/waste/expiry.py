@@ -18,9 +18,10 @@ __all__ = ["ExpiredContextRent"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExpiredContextRent:
-    """D13: the old result of a read is carried beside the new one, which differs.
+    """D13: something was read, written and read again, and the old version is carried beside the new one.
 
-    The first call that is sent both may compare them, so the rent is claimed from the second on.
+    The first call that is sent both may compare them, so the rent is claimed from the second on. Results that differ
+    without a write in between may be the pages of one list.
     """
 
     id: ClassVar[str] = "D13"
@@ -41,8 +42,12 @@ class ExpiredContextRent:
             key = tool.agent, tool.tool, tool.arguments_hash
             old = latest.get(key)
             latest[key] = tool
-            if old is not None and old.result_hash != tool.result_hash and (blocks := _expired(facts, old, tool)):
+            if old is not None and _is_replaced(facts, old, tool) and (blocks := _expired(facts, old, tool)):
                 yield Finding(cause=self.id, tier=Tier.B, blocks=blocks, evidence=(old.span_id, tool.span_id))
+
+
+def _is_replaced(facts: Facts, old: ToolCall, new: ToolCall) -> bool:
+    return old.result_hash != new.result_hash and facts.completed_writes.any_between(old, new)
 
 
 def _expired(facts: Facts, old: ToolCall, new: ToolCall) -> tuple[BlockRange, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from tokenomics_plugin.cells import Tier
@@ -35,6 +35,8 @@ class Injected:
     """By calls that start from then on."""
     blocks: Cells = field(default=frozenset())
     """Other blocks that are wasted."""
+    beside: tuple[Injected, ...] = ()
+    """What is wasted with it for the same cause, but less surely so."""
 
     def cells(self, trajectory: Trajectory) -> Cells:
         """Everything that it wastes, found by looking at every block of every context."""
@@ -172,7 +174,8 @@ def _idle_reflection(script: Script) -> Injected:
     script.conversation.append(script.block("user", f"Fine {number}", producer=critic.span_id))
     revision = script.model(f"Draft {number}")
     assert revision.answer_hash == draft.answer_hash
-    return _wasted("D15", Tier.A, revision.span_id)
+    critique = _wasted("D15", Tier.C, critic.span_id)
+    return replace(_wasted("D15", Tier.A, revision.span_id), beside=(critique,))
 
 
 def _second_verdict(script: Script) -> Injected:
@@ -201,6 +204,58 @@ def _cancelled_stream(script: Script) -> Injected:
     return _wasted("D19", Tier.A, call.span_id)
 
 
+def _second_sample(script: Script) -> Injected:
+    script.model(f"Sure {len(script.steps)}", keep=False, temperature=0.7)
+    again = script.model(f"Sure {len(script.steps) - 1}", temperature=0.7)
+    return _wasted("D2", Tier.B, again.span_id)
+
+
+def _billed_timeout(script: Script) -> Injected:
+    number = len(script.steps)
+    failed = script.model(f"Nothing {number}", keep=False, error_type="ReadTimeout", answer_hash=None)
+    fallback = script.model(
+        f"Something {number}", model="claude-y", attempt_kind="fallback", operation_id=failed.span_id, cached=0
+    )
+    script.revise(failed, superseded_by=fallback.span_id, operation_id=failed.span_id)
+    return _wasted("D18", Tier.C, failed.span_id)
+
+
+def _left_stream(script: Script) -> Injected:
+    number = len(script.steps)
+    call = script.model(f"And anoth {number}", keep=False, run_state="abandoned")
+    script.model(f"Enough {number}")
+    return _wasted("D19", Tier.C, call.span_id)
+
+
+def _forgotten_answer(script: Script) -> Injected:
+    number = len(script.steps)
+    call = script.model(f"Forget it {number}", keep=False)
+    script.says("user", f"Hello? {number}")
+    script.model(f"Hello {number}")
+    return _wasted("D14", Tier.C, call.span_id)
+
+
+def _loser(script: Script) -> Injected:
+    number = len(script.steps)
+    samples = [script.model(f"Draft {number} {n}", keep=False, waits=False, temperature=0.9) for n in range(2)]
+    script.wait(1)
+    script.conversation.append(script.block("assistant", f"Draft {number} 0", producer=samples[0].span_id))
+    script.model(f"Taken {number}")
+    return _wasted("D9", Tier.C, samples[1].span_id)
+
+
+def _slid_window(script: Script) -> Injected:
+    number = len(script.steps)
+    for name in "abc":
+        script.says("user", f"{name} {number}")
+    script.model(f"Before {number}", keep=False)
+    place = len(script.conversation) - 3
+    del script.conversation[place]
+    call = script.model(f"After {number}", keep=False)
+    stranded = frozenset((call.span_id, position) for position in (place, place + 1))
+    return Injected(cause="D11", tier=Tier.C, blocks=stranded)
+
+
 def _late_answer(script: Script) -> Injected:
     """Goes last: what it repeats is the answer that is delivered."""
     script.model("The answer", step_kind="answer")
@@ -220,18 +275,24 @@ INJECTIONS: Final[Mapping[str, Callable[[Script], Injected]]] = {
     "D3": _same_failure("ValidationError", Tier.A),
     "D3 of unknown class": _same_failure("ToolException", Tier.B),
     "D3 that may pass": _same_failure("RateLimitError", Tier.C),
+    "D2 of samples": _second_sample,
     "D4": _error_rent,
     "D5": _loop,
     "D9": _cancelled_branch,
+    "D9 of a choice": _loser,
     "D10": _dead_plan,
     "D11": _changed_front,
+    "D11 of a window": _slid_window,
     "D12": _missed_cache,
     "D13": _expired,
     "D14": _cut_off,
+    "D14 of a forgotten answer": _forgotten_answer,
     "D15": _idle_reflection,
     "D16": _second_verdict,
     "D17": _late_answer,
     "D18": _billed_failure,
+    "D18 that may pass": _billed_timeout,
     "D19": _cancelled_stream,
+    "D19 of a reader who left": _left_stream,
 }
 """Kind -> what writes it."""

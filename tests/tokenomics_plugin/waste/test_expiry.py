@@ -66,3 +66,13 @@ def test_an_old_version_that_was_cleared_costs_nothing() -> None:
     script.model("Done.")
 
     assert expired(script) == []
+
+
+def test_results_that_differ_without_a_write_may_be_pages_of_one_list() -> None:
+    script = Script()
+    for page in range(3):
+        script.turn("next_page", "", f"page {page}")
+    script.model("Compared.")
+    script.model("Done.")
+
+    assert expired(script) == []

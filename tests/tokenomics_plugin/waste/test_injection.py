@@ -13,7 +13,7 @@ from tokenomics_plugin.pricing import Price, PriceBook
 from tokenomics_plugin.trajectory import SideEffect, Trajectory
 from tokenomics_plugin.waste import Finding, StrandedRepetition, flags_of, scan
 from tokenomics_plugin.waste.builtin import BUILT_IN
-from trajectories import INJECTIONS, Injected, Script, clean_turn
+from trajectories import DECOYS, INJECTIONS, UNDETECTABLE, Injected, Script, clean_turn
 from trajectories import cells_of as claimed
 
 _DETECTORS = [
@@ -80,7 +80,7 @@ def test_work_after_the_answer_is_found_to_the_cell(before: Sequence[tuple[SideE
     assert claimed(found(trajectory)) == injected.cells(trajectory)
 
 
-@pytest.mark.parametrize("kind", ["D4", "D10", "D13", "D3 of unknown class", "D3 that may pass"])
+@pytest.mark.parametrize("kind", sorted(set(INJECTIONS) - set(_PROVABLE) - {"D17"}))
 @given(before=_TURNS, after=_TURNS)
 @settings(max_examples=15, deadline=None)
 def test_waste_that_is_only_likely_is_found_and_never_called_provable(
@@ -169,3 +169,30 @@ def test_failed_run_spend_flags_no_cell() -> None:
 
     assert [finding.cause for finding in findings] == ["D20"]
     assert flags_of(findings).cells == {}
+
+
+@pytest.mark.parametrize("kind", sorted(set(DECOYS) - UNDETECTABLE))
+@given(before=_TURNS, after=_TURNS)
+@settings(max_examples=10, deadline=None)
+def test_what_only_looks_like_waste_is_left_alone(
+    kind: str, before: Sequence[tuple[SideEffect, bool]], after: Sequence[tuple[SideEffect, bool]]
+) -> None:
+    script = Script()
+    write_turns(script, before)
+    DECOYS[kind](script)
+    write_turns(script, after)
+    script.model("The end", step_kind="answer")
+
+    assert found(script.trajectory()) == ()
+
+
+@pytest.mark.parametrize("kind", sorted(UNDETECTABLE))
+def test_what_no_trace_tells_apart_from_waste_is_never_called_provable(kind: str) -> None:
+    script = Script()
+    DECOYS[kind](script)
+    clean_turn(script)
+
+    findings = found(script.trajectory())
+
+    assert findings
+    assert all(finding.tier is not Tier.A for finding in findings)
