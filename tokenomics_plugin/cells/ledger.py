@@ -76,7 +76,8 @@ class CellLedger:
             self._add_call(call, sums, outcome)
             charge(layout, tariff)
             self._rents.add_template(template_sum(layout, tariff)[1])
-            answers.append((call, *output_sum(layout, tariff)))
+            if (output := output_sum(layout, tariff))[0]:
+                answers.append((call, *output))
         self._rents.add(trajectory, carrying.lineages, answers)
 
     def merge(self, other: CellLedger) -> None:
