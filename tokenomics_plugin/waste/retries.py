@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from tokenomics_plugin.cells import Tier
 from tokenomics_plugin.trajectory import ModelCall, Step, ToolCall, Trajectory
@@ -14,6 +14,9 @@ from tokenomics_plugin.waste.facts import Facts, end_of, facts_of, has_completed
 from tokenomics_plugin.waste.finding import Finding
 
 __all__ = ["ErrorRent", "FallbackDoubleSpend", "RetryAfterSameFailure"]
+
+_UNKNOWN_TOOL: Final = "unknown_tool"
+"""Error type of a call to a tool that the model named and that does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,8 @@ def _repeated_failures(facts: Facts) -> Iterator[tuple[ToolCall | ModelCall, Too
 def _request(facts: Facts, step: Step) -> tuple[object, ...] | None:
     """What was asked of whom; `None` when unknown, or when it was not asked anew."""
     if isinstance(step, ToolCall):
+        if step.error_type == _UNKNOWN_TOOL and not step.is_replay:
+            return step.tool, _UNKNOWN_TOOL  # whatever the arguments, of which spans say nothing then
         known = step.arguments_hash is not None and not step.is_replay and step.answered_by is None
         return (step.tool, step.arguments_hash) if known else None
     if isinstance(step, ModelCall) and not step.is_replay:
