@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,3 +197,13 @@ def test_calls_that_run_side_by_side_cannot_serve_each_other() -> None:
         script.model("Vote", keep=False, waits=False, cached=0, provider="openai")
 
     assert missed(script) == []
+
+
+def test_blocks_of_unknown_size_leave_the_number_of_tokens_unknown() -> None:
+    script = Script()
+    script.conversation[1] = replace(script.conversation[1], size=None)
+    for hour in (1, 2):
+        clock(script, hour)
+        script.model("Hello")
+
+    assert [finding.tokens for finding in stranded(script)] == [None]

@@ -116,3 +116,10 @@ def test_two_loops_are_two_findings() -> None:
     rounds(script, "ABABxCDCDy")
 
     assert len(loops(script)) == 2
+
+
+def test_writes_that_take_no_time_are_writes() -> None:
+    script = Script()
+    rounds(script, "AAAA", effect=SideEffect.WRITE, lasts_ms=0)
+
+    assert loops(script) == []

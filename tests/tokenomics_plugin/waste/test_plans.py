@@ -104,3 +104,13 @@ def test_a_call_that_planned_and_also_asked_for_a_tool_is_not_claimed() -> None:
     follow(script, "b")
 
     assert plans(script) == []
+
+
+def test_a_plan_that_no_model_call_of_its_agent_wrote_is_not_claimed() -> None:
+    script = Script()
+    script.plan(["a"], agent="another")
+    script.model("Plan: b", step_kind="plan")
+    script.plan(["b"], revision=1)
+    follow(script, "b")
+
+    assert plans(script) == []

@@ -145,3 +145,11 @@ def test_judges_whose_verdicts_are_counted_together_are_no_waste() -> None:
     script.model("Passed.", context=[script.block("system", "Count."), *ballots], keep=False)
 
     assert verifications(script) == []
+
+
+def test_a_checker_that_was_sent_instructions_only_checked_nothing_that_is_known() -> None:
+    script = Script()
+    for number in range(2):
+        verdict(script, context=[script.block("user", f"{number}"), script.block("system", "Check.")])
+
+    assert verifications(script) == []
