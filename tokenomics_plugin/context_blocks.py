@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,6 +61,7 @@ Context = tuple[ContextBlock | None, ...]
 
 _MAX_BLOCKS: Final = 1_000_000  # What a span says came over the network: a forged count must not fill the memory.
 _HASH: Final = re.compile(r"(?:[0-9a-f]+:)?[0-9a-f]+")
+_PADDING: Final = {length: [None] * (5 - length) for length in range(2, 5)}
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -169,8 +170,8 @@ def decode_blocks(text: str) -> tuple[Entry, ...]:
         raise ValueError(f"context blocks must be JSON, got {len(str(text))} characters that are not") from error
     if not isinstance(rows, list):
         raise ValueError(f"context blocks must be a JSON array, got {type(rows).__name__}")
-    entries = tuple(_entries(rows))
-    total = sum(entry.count if isinstance(entry, BlockRun) else 1 for entry in entries)
+    entries = _entries(rows)
+    total = len(entries) + sum(entry.count - 1 for entry in entries if isinstance(entry, BlockRun))
     if total > _MAX_BLOCKS:
         raise ValueError(f"a context has at most {_MAX_BLOCKS} blocks, got {total}")
     return entries
@@ -260,28 +261,30 @@ def _row(digest: str, block: ContextBlock) -> list[str | int | None]:
     return row
 
 
-def _entries(rows: list[Any]) -> Iterator[Entry]:
+def _entries(rows: list[Any]) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
     key = ""
     for row in rows:
         if isinstance(row, list) and len(row) == 2 and _is_count(row[0]) and _is_count(row[1]):
-            yield BlockRun(start=row[0], count=row[1])
+            entries.append(BlockRun(start=row[0], count=row[1]))
         else:
             block = _block(row, key)
-            key = block.hash.rpartition(":")[0]
-            yield block
+            key = block.hash.partition(":")[0]
+            entries.append(block)
+    return tuple(entries)
 
 
 def _block(row: Any, key: str) -> ContextBlock:
     if not isinstance(row, list) or not 2 <= len(row) <= 5:
         raise ValueError(f"a context block must be an array of 2 to 5, or [start, count], got {row!r:.100}")
-    digest, role, size, tokens, producer = row + [None] * (5 - len(row))
+    digest, role, size, tokens, producer = row if len(row) == 5 else row + _PADDING[len(row)]
     if not isinstance(digest, str) or not _HASH.fullmatch(digest) or not (key or ":" in digest):
         raise ValueError(
             f"a context block's hash must be hex digits, the first one's with a key id, got {digest!r:.100}"
         )
-    if not isinstance(role, str) or not isinstance(producer, str | None):
+    if not isinstance(role, str) or not (producer is None or isinstance(producer, str)):
         raise ValueError(f"a context block's role and producer must be text, got {role!r:.100} and {producer!r:.100}")
-    if not all(count is None or _is_count(count) for count in (size, tokens)):
+    if not ((size is None or _is_count(size)) and (tokens is None or _is_count(tokens))):
         raise ValueError(
             f"a context block's size and tokens must not be negative, got {size!r:.100} and {tokens!r:.100}"
         )

@@ -25,6 +25,7 @@ _CLASSES = (
     "visible_output_tokens",
     "reasoning_tokens",
 )
+_TOTALS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 # LangChain's OpenAI package puts the service tier before the names of the parts; its Anthropic package sets the
 # count of cache writes to 0 where it also gives them by their time to live.
 _SERVICE_TIERS = ("", "flex_", "priority_")
@@ -57,9 +58,11 @@ class TokenUsage:
     def __post_init__(self) -> None:
         for name in _CLASSES:
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            if value is None or (type(value) is int and value >= 0):
+                continue  # nearly always: reports make millions of these
+            if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an int or None (unknown), got {value!r}")
-            if value is not None and value < 0 and not self.inconsistencies:
+            if value < 0 and not self.inconsistencies:
                 raise ValueError(f"{name} must not be negative, got {value}; use None when the count is unknown")
 
     @classmethod
@@ -231,15 +234,10 @@ def _contradictions(
     cache_write_tokens: int | None,
     reasoning_tokens: int | None,
 ) -> tuple[str, ...]:
+    counts = (input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens)
     problems = [
         f"{name}={count} is negative"
-        for name, count in (
-            ("input_tokens", input_tokens),
-            ("output_tokens", output_tokens),
-            ("cache_read_tokens", cache_read_tokens),
-            ("cache_write_tokens", cache_write_tokens),
-            ("reasoning_tokens", reasoning_tokens),
-        )
+        for name, count in zip(_TOTALS, counts, strict=True)
         if count is not None and count < 0
     ]
     cached = (cache_read_tokens or 0) + (cache_write_tokens or 0)

@@ -23,7 +23,7 @@ from tokenomics_plugin.context_blocks import Context, ContextBlock, common_prefi
 from tokenomics_plugin.pricing import Counts
 from tokenomics_plugin.trajectory import ModelCall
 
-__all__ = ["BlockKey", "Carrying", "Kind", "Layout", "Lineage", "block_key"]
+__all__ = ["EVIDENCE", "INSTRUCTIONS", "OTHER", "BlockKey", "Carrying", "Layout", "Lineage", "block_key"]
 
 BlockKey = tuple[str, str | None]
 """Hash and producer: two results of the same content are two blocks when two spans produced them."""
@@ -31,12 +31,10 @@ _MAX_LINEAGES: Final = 16
 _UNKNOWN: Final[Context] = (None,)
 
 
-class Kind:
-    """What a block can be for, whatever call carries it."""
-
-    OTHER: Final = 0
-    EVIDENCE: Final = 1
-    INSTRUCTIONS: Final = 2
+# What a block can be for, whatever call carries it.
+OTHER: Final = 0
+EVIDENCE: Final = 1
+INSTRUCTIONS: Final = 2
 
 
 def block_key(block: ContextBlock) -> BlockKey:
@@ -101,8 +99,8 @@ class Lineage:
         self.is_first.append(is_first)
         self.joined.append(self.calls)
         self.ends.append(self.ends[-1] + tokens)
-        self.evidence.append(self.evidence[-1] + (tokens if kind == Kind.EVIDENCE else 0))
-        self.instructions.append(self.instructions[-1] + (tokens if kind == Kind.INSTRUCTIONS else 0))
+        self.evidence.append(self.evidence[-1] + (tokens if kind == EVIDENCE else 0))
+        self.instructions.append(self.instructions[-1] + (tokens if kind == INSTRUCTIONS else 0))
         self.first_cost.append(0)
         self.extra_cost.append(0)
         self.price_steps.append(0)
@@ -114,15 +112,22 @@ class Lineage:
         part = position - self.ends[index]
         if part:
             kind = self.kinds[index]
-            if kind == Kind.EVIDENCE:
+            if kind == EVIDENCE:
                 evidence += part
-            elif kind == Kind.INSTRUCTIONS:
+            elif kind == INSTRUCTIONS:
                 instructions += part
         return position - evidence - instructions, evidence, instructions
 
     def index_at(self, position: int) -> int:
         """Index of the block in which a position lies; the number of blocks, when it is at their end."""
         return bisect_right(self.ends, position) - 1
+
+    def charge(self, index: int, cost: int) -> None:
+        """Note what sending a block cost in the call that added it."""
+        if self.is_first[index]:
+            self.first_cost[index] += cost
+        else:
+            self.extra_cost[index] += cost
 
     def charge_again(self, start: int, end: int, kept: int, price: int) -> None:
         """Note that the tokens between two positions, of the first `kept` blocks, were sent again at a price."""
@@ -161,6 +166,8 @@ class Layout(NamedTuple):
     @property
     def template_classes(self) -> tuple[int, int, int]:
         """Tokens of the template: fresh, written, read."""
+        if not self.template:
+            return 0, 0, 0
         _, write, read, _, _ = self.counts
         from_cache = min(self.template, read)
         written = min(self.template - from_cache, write)
@@ -168,7 +175,10 @@ class Layout(NamedTuple):
 
     def block_classes(self, index: int) -> tuple[int, int, int]:
         """Tokens of a block: fresh, written, read."""
-        start, end = self.lineage.ends[index], self.lineage.ends[index + 1]
+        ends = self.lineage.ends
+        start, end = ends[index], ends[index + 1]
+        if start >= self.write_end:  # nearly every new block
+            return end - start, 0, 0
         from_cache = max(0, min(end, self.read_end) - start)
         fresh = max(0, end - max(start, self.write_end))
         return fresh, end - start - from_cache - fresh, from_cache
@@ -273,12 +283,12 @@ class Carrying:
 
     def _kind(self, block: ContextBlock | None) -> int:
         if block is None:
-            return Kind.OTHER
+            return OTHER
         if block.producer is not None:
-            return Kind.EVIDENCE if block.producer in self._evidence else Kind.OTHER
+            return EVIDENCE if block.producer in self._evidence else OTHER
         if block.role == "system":
-            return Kind.INSTRUCTIONS
-        return Kind.EVIDENCE if block.role == "user" and self._evidence else Kind.OTHER
+            return INSTRUCTIONS
+        return EVIDENCE if block.role == "user" and self._evidence else OTHER
 
     def _tokens_of(self, blocks: Context, room: int, model: str | None, lineage: Lineage) -> list[int]:
         """Tokens of blocks that a call adds, for which there is so much room with the template."""

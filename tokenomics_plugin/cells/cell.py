@@ -16,7 +16,7 @@ from tokenomics_plugin.cells.carrying import Carrying, Layout
 from tokenomics_plugin.cells.flags import NO_FLAGS, Flags, MissedCache, Part
 from tokenomics_plugin.cells.labels import NO_CAUSES, Causes, Label, Tier, strongest
 from tokenomics_plugin.cells.rules import block_label, missed_range, output_label, template_label
-from tokenomics_plugin.cells.tariff import Tariff, Tariffs, usd
+from tokenomics_plugin.cells.tariff import UNPRICED, Tariff, Tariffs, usd
 from tokenomics_plugin.context_blocks import ContextBlock
 from tokenomics_plugin.pricing import PriceBook, billed_tokens
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
@@ -84,14 +84,16 @@ def cells_of(
     tariffs, by_call = Tariffs(prices), flags.by_call()
     carrying = Carrying(trajectory.model_calls, evidence=evidence)
     for call in trajectory.model_calls:
-        counts, quote = billed_tokens(call), tariffs.quote(call)
+        counts = billed_tokens(call)
+        cost, tariff = tariffs.of(call, counts)
         causes = by_call.get(call.span_id, {})
         if counts is None:
-            if quote.usd:
-                yield _unmeasured(call, quote.usd, causes.get(Part.CALL, NO_CAUSES))
+            if cost:
+                yield _unmeasured(call, cost, causes.get(Part.CALL, NO_CAUSES))
             continue
         layout = carrying.add(call, counts)
-        cells = _CallCells(layout, tariffs.of(call, counts, quote), causes, flags.missed_caches.get(call.span_id))
+        missed = flags.missed_caches.get(call.span_id)
+        cells = _CallCells(layout, None if cost is None else tariff, causes, missed)
         yield from cells.all(is_in_slice=call.span_id in evidence)
 
 
@@ -123,7 +125,7 @@ class _CallCells:
 
     def _input(self, place: int | Part, classes: tuple[int, int, int], label: Label, start: int) -> Iterator[Cell]:
         fresh, write, read = classes
-        tariff = self._tariff or Tariff(0, 0, 0, 0, 0, 0)
+        tariff = self._tariff or UNPRICED
         prices = (tariff.fresh, tariff.write, tariff.read)
         # From the end on: what the cache missed begins where it stopped to serve.
         position = start + read

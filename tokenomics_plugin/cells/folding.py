@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from tokenomics_plugin.cells.carrying import Layout
 from tokenomics_plugin.cells.flags import MissedCache, Part
 from tokenomics_plugin.cells.labels import NO_CAUSES, Causes, Label
-from tokenomics_plugin.cells.rules import (
-    OVERHEAD_STEPS,
-    block_label,
-    missed_range,
-    output_label,
-    template_label,
-)
+from tokenomics_plugin.cells.rules import OVERHEAD_STEPS, block_label, missed_range, output_label, template_label
 from tokenomics_plugin.cells.tariff import Tariff
 
-__all__ = ["CallSums", "Sum", "mark", "output_sum", "sums_of", "template_sum"]
+__all__ = ["CallSums", "Sum", "fold", "output_cost", "template_cost"]
+
+_LABELS: Final = (Label.PRODUCTIVE, Label.OVERHEAD, Label.UNKNOWN)
 
 
 class Sum:
@@ -34,13 +31,24 @@ class Sum:
 
 
 class CallSums:
-    """Sums by label; those of waste by its causes."""
+    """Sums of some calls' cells by label; those of waste by its causes."""
 
-    __slots__ = ("labels", "waste")
+    __slots__ = ("_costs", "_tokens", "waste")
 
     def __init__(self) -> None:
-        self.labels = {Label.PRODUCTIVE: Sum(), Label.OVERHEAD: Sum(), Label.UNKNOWN: Sum()}
+        self._tokens = dict.fromkeys(_LABELS, 0)
+        self._costs = dict.fromkeys(_LABELS, 0)
         self.waste: dict[Causes, Sum] = {}
+
+    def labelled(self) -> Iterator[tuple[Label, int, int]]:
+        """Label, tokens and attodollars of all that is no waste."""
+        for label, tokens in self._tokens.items():
+            yield label, tokens, self._costs[label]
+
+    def add(self, label: Label, tokens: int, cost: int) -> None:
+        """Add to a label."""
+        self._tokens[label] += tokens
+        self._costs[label] += cost
 
     def waste_of(self, causes: Causes) -> Sum:
         """The waste that exactly these causes flag."""
@@ -50,30 +58,25 @@ class CallSums:
         return found
 
     def move(self, label: Label, causes: Causes, tokens: int, cost: int) -> None:
-        """Make waste of something that has another label."""
-        self.labels[label].add(-tokens, -cost)
+        """Make waste of something that was added to a label."""
+        self.add(label, -tokens, -cost)
         self.waste_of(causes).add(tokens, cost)
 
     def move_all(self, causes: Causes) -> None:
         """Make waste of all that is none yet."""
-        for label, rest in self.labels.items():
-            if rest.tokens or rest.cost:
-                self.move(label, causes, rest.tokens, rest.cost)
+        for label, tokens, cost in list(self.labelled()):
+            if tokens or cost:
+                self.move(label, causes, tokens, cost)
+
+    def merge(self, other: CallSums) -> None:
+        """Add other sums."""
+        for label, tokens, cost in other.labelled():
+            self.add(label, tokens, cost)
+        for causes, more in other.waste.items():
+            self.waste_of(causes).add(more.tokens, more.cost)
 
 
-def sums_of(layout: Layout, tariff: Tariff, *, is_in_slice: bool) -> CallSums:
-    """The sums of a call as if nothing were flagged."""
-    sums, call = CallSums(), layout.call
-    _add_carried(sums, layout, tariff, is_in_slice=is_in_slice)
-    for index in range(layout.kept, layout.length):
-        label = block_label(layout, index, is_in_slice=is_in_slice)
-        sums.labels[label].add(*_priced(layout.block_classes(index), tariff))
-    sums.labels[template_label(call)].add(*template_sum(layout, tariff))
-    sums.labels[output_label(call, is_in_slice=is_in_slice)].add(*output_sum(layout, tariff))
-    return sums
-
-
-def mark(
+def fold(
     sums: CallSums,
     layout: Layout,
     tariff: Tariff,
@@ -82,17 +85,61 @@ def mark(
     missed: MissedCache | None,
     is_in_slice: bool,
 ) -> None:
-    """Move what is flagged out of the labels that it would have."""
+    """Add the cells of a call, and note on its lineage what its blocks cost this time."""
+    if not causes and missed is None:
+        _add_unflagged(sums, layout, tariff, is_in_slice=is_in_slice)
+        return
+    own = CallSums()
+    _add_unflagged(own, layout, tariff, is_in_slice=is_in_slice)
+    _mark(own, layout, tariff, causes=causes, missed=missed, is_in_slice=is_in_slice)
+    sums.merge(own)
+
+
+def template_cost(layout: Layout, tariff: Tariff) -> int:
+    """Attodollars of a call's template, the fee for the call included."""
+    fresh, write, read = layout.template_classes
+    return fresh * tariff.fresh + write * tariff.write + read * tariff.read + tariff.call
+
+
+def output_cost(layout: Layout, tariff: Tariff) -> int:
+    """Attodollars of what a call answered."""
+    _, _, _, visible, reasoning = layout.counts
+    return visible * tariff.visible + reasoning * tariff.reasoning
+
+
+def _add_unflagged(sums: CallSums, layout: Layout, tariff: Tariff, *, is_in_slice: bool) -> None:
+    """Add the cells of a call as if nothing were flagged, and charge its blocks."""
+    call = layout.call
+    _add_carried(sums, layout, tariff, is_in_slice=is_in_slice)
+    for index in range(layout.kept, layout.length):
+        tokens, cost = _block(layout, index, tariff)
+        sums.add(block_label(layout, index, is_in_slice=is_in_slice), tokens, cost)
+        layout.lineage.charge(index, cost)
+    sums.add(template_label(call), layout.template, template_cost(layout, tariff))
+    sums.add(output_label(call, is_in_slice=is_in_slice), _output(layout), output_cost(layout, tariff))
+
+
+def _mark(
+    sums: CallSums,
+    layout: Layout,
+    tariff: Tariff,
+    *,
+    causes: Mapping[int | Part, Causes],
+    missed: MissedCache | None,
+    is_in_slice: bool,
+) -> None:
+    """Move what is flagged out of the labels that it was added to."""
     whole = causes.get(Part.CALL, NO_CAUSES)
     for place, own in causes.items():
         if place == Part.TEMPLATE:
-            sums.move(template_label(layout.call), own | whole, *template_sum(layout, tariff))
+            label = template_label(layout.call)
+            sums.move(label, own | whole, layout.template, template_cost(layout, tariff))
         elif place == Part.OUTPUT:
             label = output_label(layout.call, is_in_slice=is_in_slice)
-            sums.move(label, own | whole, *output_sum(layout, tariff))
-        elif isinstance(place, int) and place < layout.length:
+            sums.move(label, own | whole, _output(layout), output_cost(layout, tariff))
+        elif isinstance(place, int) and 0 <= place < layout.length:
             label = block_label(layout, place, is_in_slice=is_in_slice)
-            sums.move(label, own | whole, *_priced(layout.block_classes(place), tariff))
+            sums.move(label, own | whole, *_block(layout, place, tariff))
     if whole:
         sums.move_all(whole)
     if missed is not None:
@@ -116,11 +163,14 @@ def _add_carried(sums: CallSums, layout: Layout, tariff: Tariff, *, is_in_slice:
     for stop, price in ((read_end, tariff.read), (write_end, tariff.write), (end, tariff.fresh)):
         if stop <= position:
             continue
+        lineage.charge_again(position, stop, kept, price)
         after = lineage.before(stop)
         others, evidence, instructions = after[0] - before[0], after[1] - before[1], after[2] - before[2]
-        sums.labels[other_label].add(others, others * price)
-        sums.labels[evidence_label].add(evidence, evidence * price)
-        sums.labels[Label.OVERHEAD].add(instructions, instructions * price)
+        sums.add(other_label, others, others * price)
+        if evidence:
+            sums.add(evidence_label, evidence, evidence * price)
+        if instructions:
+            sums.add(Label.OVERHEAD, instructions, instructions * price)
         before, position = after, stop
 
 
@@ -163,18 +213,10 @@ def _gap(start: int, end: int, layout: Layout, tariff: Tariff) -> int:
     return written * max(0, tariff.write - tariff.read) + fresh * max(0, tariff.fresh - tariff.read)
 
 
-def _priced(classes: tuple[int, int, int], tariff: Tariff) -> tuple[int, int]:
-    fresh, write, read = classes
+def _block(layout: Layout, index: int, tariff: Tariff) -> tuple[int, int]:
+    fresh, write, read = layout.block_classes(index)
     return fresh + write + read, fresh * tariff.fresh + write * tariff.write + read * tariff.read
 
 
-def template_sum(layout: Layout, tariff: Tariff) -> tuple[int, int]:
-    """Tokens and attodollars of a call's template, the fee for the call included."""
-    tokens, cost = _priced(layout.template_classes, tariff)
-    return tokens, cost + tariff.call
-
-
-def output_sum(layout: Layout, tariff: Tariff) -> tuple[int, int]:
-    """Tokens and attodollars of what a call answered."""
-    _, _, _, visible, reasoning = layout.counts
-    return visible + reasoning, visible * tariff.visible + reasoning * tariff.reasoning
+def _output(layout: Layout) -> int:
+    return layout.counts[3] + layout.counts[4]

@@ -16,17 +16,20 @@ from typing import Final
 
 from tokenomics_plugin.cells.carrying import Carrying
 from tokenomics_plugin.cells.flags import NO_FLAGS, Flags, Part
-from tokenomics_plugin.cells.folding import CallSums, Sum, mark, output_sum, sums_of, template_sum
+from tokenomics_plugin.cells.folding import CallSums, Sum, fold, output_cost, template_cost
 from tokenomics_plugin.cells.labels import NO_CAUSES, Causes, Label, RunOutcome, run_outcome, strongest
-from tokenomics_plugin.cells.rents import Rents, charge
+from tokenomics_plugin.cells.rents import Rents
 from tokenomics_plugin.cells.summary import Amount, CellGroup, CellSummary, Reconciliation
-from tokenomics_plugin.cells.tariff import UNPRICED, Tariffs, attodollars, usd
+from tokenomics_plugin.cells.tariff import Tariffs, attodollars, usd
 from tokenomics_plugin.pricing import PriceBook, billed_tokens
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 
 __all__ = ["CellLedger"]
 
+_Maker = tuple[str | None, str | None, str | None]
+"""Agent, provider and model of a call."""
 _TOP_BLOCKS: Final = 50
+_NO_FLAGS_HERE: Final[Mapping[int | Part, Causes]] = {}
 
 
 class CellLedger:
@@ -58,27 +61,28 @@ class CellLedger:
         outcome, by_call = run_outcome(trajectory.outcome), flags.by_call()
         carrying = Carrying(trajectory.model_calls, evidence=evidence)
         answers: list[tuple[ModelCall, int, int]] = []
+        sums: dict[_Maker, CallSums] = {}
         for call in trajectory.model_calls:
-            causes, is_in_slice = by_call.get(call.span_id, {}), call.span_id in evidence
-            counts, quote = billed_tokens(call), self._tariffs.quote(call)
-            self._count(quote.usd)
+            counts = billed_tokens(call)
+            cost, tariff = self._tariffs.of(call, counts)
+            self._count(cost)
+            maker = call.agent, call.provider, call.model
+            total = sums.get(maker) or sums.setdefault(maker, CallSums())
+            causes = by_call.get(call.span_id, _NO_FLAGS_HERE)
             if counts is None:
-                self._add_unmeasured(call, quote.usd, causes, outcome)
+                self._add_unmeasured(total, cost, causes.get(Part.CALL, NO_CAUSES))
                 continue
             self._measured += 1
             self._reported_tokens += sum(counts)
             layout = carrying.add(call, counts)
-            tariff = self._tariffs.of(call, counts, quote) or UNPRICED
-            sums = sums_of(layout, tariff, is_in_slice=is_in_slice)
             missed = flags.missed_caches.get(call.span_id)
-            if causes or missed:
-                mark(sums, layout, tariff, causes=causes, missed=missed, is_in_slice=is_in_slice)
-            self._add_call(call, sums, outcome)
-            charge(layout, tariff)
-            self._rents.add_template(template_sum(layout, tariff)[1])
-            if (output := output_sum(layout, tariff))[0]:
-                answers.append((call, *output))
+            fold(total, layout, tariff, causes=causes, missed=missed, is_in_slice=call.span_id in evidence)
+            self._rents.add_template(template_cost(layout, tariff))
+            if counts[3] or counts[4]:
+                answers.append((call, counts[3] + counts[4], output_cost(layout, tariff)))
         self._rents.add(trajectory, carrying.lineages, answers)
+        for maker, total in sums.items():
+            self._add_sums(maker, total, outcome)
 
     def merge(self, other: CellLedger) -> None:
         """Add all that another ledger has summed up, of other trajectories at the same prices."""
@@ -120,33 +124,28 @@ class CellLedger:
             self._priced += 1
             self._bill += cost
 
-    def _add_call(self, call: ModelCall, sums: CallSums, outcome: RunOutcome) -> None:
-        agent, provider, model = call.agent, call.provider, call.model
-        for label, total in sums.labels.items():
-            if total.tokens or total.cost:
-                self._group(CellGroup(label, None, outcome, agent, provider, model), total)
+    def _add_sums(self, maker: _Maker, sums: CallSums, outcome: RunOutcome) -> None:
+        for label, tokens, cost in sums.labelled():
+            if tokens or cost:
+                self._group(CellGroup(label, None, outcome, *maker)).add(tokens, cost)
         for causes, total in sums.waste.items():
-            self._group(CellGroup(Label.WASTE, strongest(causes), outcome, agent, provider, model), total)
+            self._group(CellGroup(Label.WASTE, strongest(causes), outcome, *maker)).add(total.tokens, total.cost)
             self._causes.setdefault((causes, outcome), Sum()).add(total.tokens, total.cost)
 
-    def _group(self, group: CellGroup, total: Sum) -> None:
+    def _group(self, group: CellGroup) -> Sum:
         known = self._groups.get(group)
         if known is None:
             known = self._groups[group] = Sum()
-        known.add(total.tokens, total.cost)
+        return known
 
-    def _add_unmeasured(
-        self, call: ModelCall, cost: Decimal | None, causes: Mapping[int | Part, Causes], outcome: RunOutcome
-    ) -> None:
+    def _add_unmeasured(self, sums: CallSums, cost: Decimal | None, causes: Causes) -> None:
         """Money without tokens: a machine's time for a call that reported none."""
         if not cost:
             return
-        sums, amount = CallSums(), attodollars(cost)
-        sums.labels[Label.UNKNOWN].add(0, amount)
-        whole = causes.get(Part.CALL, NO_CAUSES)
-        if whole:
-            sums.move_all(whole)
-        self._add_call(call, sums, outcome)
+        amount = attodollars(cost)
+        sums.add(Label.UNKNOWN, 0, amount)
+        if causes:
+            sums.move(Label.UNKNOWN, causes, 0, amount)
         self._rents.add_unknown(amount)
 
 

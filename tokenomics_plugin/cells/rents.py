@@ -10,14 +10,13 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from operator import itemgetter
 from typing import Final
 
-from tokenomics_plugin.cells.carrying import BlockKey, Layout, Lineage
-from tokenomics_plugin.cells.tariff import Tariff, usd
+from tokenomics_plugin.cells.carrying import BlockKey, Lineage
+from tokenomics_plugin.cells.tariff import usd
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 
-__all__ = ["TEMPLATE_ROLE", "UNKNOWN_ROLE", "BlockCost", "LifeCost", "Rents", "charge"]
+__all__ = ["TEMPLATE_ROLE", "UNKNOWN_ROLE", "BlockCost", "LifeCost", "Rents"]
 
 TEMPLATE_ROLE: Final = "template"
 """Role of what calls paid beyond their blocks: tool schemas, templates, fees."""
@@ -96,21 +95,17 @@ class _Block(_Life):
         self.tokens = self.carried = 0
 
 
-def charge(layout: Layout, tariff: Tariff) -> None:
-    """Note on a call's lineage what its blocks cost this time."""
-    lineage, kept = layout.lineage, layout.kept
-    carried_to = lineage.ends[kept]
-    read_to, write_to = min(layout.read_end, carried_to), min(layout.write_end, carried_to)
-    lineage.charge_again(0, read_to, kept, tariff.read)
-    lineage.charge_again(read_to, write_to, kept, tariff.write)
-    lineage.charge_again(write_to, carried_to, kept, tariff.fresh)
-    for index in range(kept, layout.length):
-        fresh, write, read = layout.block_classes(index)
-        cost = fresh * tariff.fresh + write * tariff.write + read * tariff.read
-        if lineage.is_first[index]:
-            lineage.first_cost[index] += cost
-        else:
-            lineage.extra_cost[index] += cost
+class _Dear:
+    """A block that is kept; the least dear one is the first to go."""
+
+    __slots__ = ("block", "rank")
+
+    def __init__(self, rank: tuple[int, str, int], block: BlockCost) -> None:
+        self.rank = rank
+        self.block = block
+
+    def __lt__(self, other: _Dear) -> bool:
+        return self.rank < other.rank
 
 
 class Rents:
@@ -121,7 +116,7 @@ class Rents:
         self._top = top
         self._roles: dict[str, _Life] = {}
         self._tools: dict[str | None, _Life] = {}
-        self._dearest: list[tuple[int, str, int, BlockCost]] = []
+        self._dearest: list[_Dear] = []
 
     def add_template(self, cost: int) -> None:
         """Add attodollars of templates and fees."""
@@ -173,7 +168,7 @@ class Rents:
 
     def top(self) -> tuple[BlockCost, ...]:
         """The dearest blocks, the dearest first."""
-        return tuple(block for *_, block in sorted(self._dearest, key=itemgetter(0, 1, 2), reverse=True))
+        return tuple(kept.block for kept in sorted(self._dearest, reverse=True))
 
     def _add_lineage(self, lineage: Lineage, blocks: dict[BlockKey, _Block]) -> None:
         price, unknown = 0, 0
@@ -197,7 +192,7 @@ class Rents:
         self, block: _Block, trace_id: str, number: int, digest: str | None, producer: str | None, tool: str | None
     ) -> None:
         total = block.total
-        if len(self._dearest) >= self._top and (not self._top or total <= self._dearest[0][0]):
+        if len(self._dearest) >= self._top and (not self._top or total < self._dearest[0].rank[0]):
             return
         cost = BlockCost(
             trace_id=trace_id,
@@ -209,9 +204,9 @@ class Rents:
             carried=block.carried,
             cost=block.cost(),
         )
-        self._push((total, trace_id, number, cost))
+        self._push(_Dear((total, trace_id, number), cost))
 
-    def _push(self, item: tuple[int, str, int, BlockCost]) -> None:
+    def _push(self, item: _Dear) -> None:
         if len(self._dearest) < self._top:
             heapq.heappush(self._dearest, item)
         elif self._top:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenomics_plugin.cells.carrying import Kind, Layout
+from tokenomics_plugin.cells.carrying import EVIDENCE, INSTRUCTIONS, Layout
 from tokenomics_plugin.cells.flags import MissedCache
 from tokenomics_plugin.cells.labels import NO_CAUSES, Label, label_of
 from tokenomics_plugin.trajectory import ModelCall
@@ -22,13 +22,14 @@ OVERHEAD_STEPS: Final = frozenset({"plan", "verify"})
 
 def block_label(layout: Layout, index: int, *, is_in_slice: bool) -> Label:
     """The label of a block of a call's input, whatever the class of its tokens."""
-    kind = layout.lineage.kinds[index]
+    lineage = layout.lineage
+    kind = lineage.kinds[index]
     return label_of(
         NO_CAUSES,
-        is_evidence=is_in_slice and kind == Kind.EVIDENCE,
-        is_overhead=kind == Kind.INSTRUCTIONS
-        or layout.call.step_kind in OVERHEAD_STEPS
-        or (index >= layout.kept and layout.lineage.is_first[index]),
+        is_evidence=is_in_slice and kind == EVIDENCE,
+        is_overhead=kind == INSTRUCTIONS
+        or (index >= layout.kept and lineage.is_first[index])
+        or layout.call.step_kind in OVERHEAD_STEPS,
     )
 
 

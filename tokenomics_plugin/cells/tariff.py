@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from tokenomics_plugin.pricing import Counts, PriceBook, Quote, Rates
+from tokenomics_plugin.pricing import Counts, PriceBook, Rates
 from tokenomics_plugin.trajectory import ModelCall
 
 __all__ = ["UNPRICED", "Tariff", "Tariffs", "attodollars", "usd"]
@@ -58,20 +58,21 @@ class Tariffs:
         # By identity: hashing ten decimals costs more than the rest. The rates are kept, so an id stays theirs.
         self._known: dict[int, tuple[Rates, Tariff]] = {}
 
-    def quote(self, call: ModelCall) -> Quote:
-        """What the price book says that the call cost, or why that is unknown."""
-        return self._prices.quote(call)
+    def of(self, call: ModelCall, counts: Counts | None) -> tuple[Decimal | None, Tariff]:
+        """What the price book says that a call cost, and its tariff; `None` and `UNPRICED` when that is unknown.
 
-    def of(self, call: ModelCall, counts: Counts, quote: Quote) -> Tariff | None:
-        """The tariff of a call with known tokens and the given quote; `None` when it has no cost."""
-        if quote.usd is None:
-            return None
+        The price book multiplies decimals and cells multiply whole numbers, so that one checks the other.
+        """
         rates = self._prices.rates(call)
-        return _by_time(quote.usd, sum(counts)) if rates is None else self._by_class(rates)
+        # An answer from the framework's own cache is free even when nothing is known of its tokens.
+        quote = self._prices.quote(call) if rates is None or call.is_cache_hit else rates.quote(call)
+        if quote.usd is None or counts is None:
+            return quote.usd, UNPRICED
+        return quote.usd, _by_time(quote.usd, sum(counts)) if rates is None else self._by_class(rates)
 
     def _by_class(self, rates: Rates) -> Tariff:
         known = self._known.get(id(rates))
-        if known is None:
+        if known is None or known[0] is not rates:  # an id says nothing after a ledger came from another process
             by_class = (rates.input, rates.cache_write, rates.cache_read, rates.output, rates.reasoning)
             # A class without a price was not used, else the call would have no cost.
             tokens = [0 if rate is None else attodollars(rate.scaleb(-_MILLION_DIGITS)) for rate in by_class]

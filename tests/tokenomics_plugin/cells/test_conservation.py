@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenomics_plugin.cells import (
@@ -190,6 +190,7 @@ def test_the_ledger_sums_up_the_very_cells_that_can_be_listed(
     assert {causes: (amount.tokens, amount.usd) for (causes, _), amount in summary.causes.items()} == wasted
 
 
+@settings(max_examples=40)  # of several trajectories each
 @given(st.lists(flagged(), max_size=3))
 def test_every_marginal_adds_up_to_the_bill(examples: list[tuple[Trajectory, Flags, frozenset[str]]]) -> None:
     summary = folded(*examples)
@@ -202,6 +203,7 @@ def test_every_marginal_adds_up_to_the_bill(examples: list[tuple[Trajectory, Fla
     assert sum(life.usd for life in summary.roles.values()) == bill
 
 
+@settings(max_examples=40)  # of several trajectories each
 @given(st.lists(flagged(), max_size=4), st.data())
 def test_neither_order_nor_splitting_changes_a_sum(
     examples: list[tuple[Trajectory, Flags, frozenset[str]]], data: st.DataObject
@@ -261,6 +263,7 @@ def test_shares_of_causes_add_up_to_the_waste(example: tuple[Trajectory, Flags, 
     assert all(cause.incremental <= cause.share <= cause.standalone for cause in shares.values())
 
 
+@settings(max_examples=40)  # of several trajectories each
 @given(trajectories())
 def test_the_outcome_moves_money_along_its_own_axis_only(trajectory: Trajectory) -> None:
     labels = folded((trajectory, Flags(), frozenset())).by(lambda group: group.label)

@@ -18,6 +18,7 @@ from tokenomics_plugin.cells import CellLedger, CellSummary
 from tokenomics_plugin.context_blocks import ContextBlock
 from tokenomics_plugin.outcome import Outcome, OutcomeStatus
 from tokenomics_plugin.pricing import Price, PriceBook
+from tokenomics_plugin.report import summarize
 from tokenomics_plugin.store import TraceStore
 from tokenomics_plugin.trajectory import (
     UNNAMED_ERROR,
@@ -304,10 +305,11 @@ def test_patterns_are_a_set_and_not_one_text() -> None:
         SideEffects(read="get_*")  # type: ignore[arg-type]
 
 
+BOOK = PriceBook([Price(provider="p", model="m", input=Decimal(3), cache_read=Decimal(1), output=Decimal(10))])
+
+
 def summary_of(store: TraceStore) -> CellSummary:
-    prices = {"input": 3, "cache_write": 4, "cache_read": 1, "output": 10}
-    book = PriceBook([Price(provider="p", model="m", **{name: Decimal(rate) for name, rate in prices.items()})])  # type: ignore[arg-type]
-    ledger = CellLedger(book)
+    ledger = CellLedger(BOOK)
     for trajectory in store.trajectories():
         ledger.add(trajectory)
     return ledger.summary()
@@ -321,6 +323,7 @@ def test_cells_are_the_same_however_spans_are_exported(
     expected = summary_of(once)
     assert expected.reconciliation.is_exact
     assert expected.total.tokens == 121
+    assert expected.total.usd == summarize(once, BOOK).total.cost_usd
     for order in list(permutations(spans))[::17]:
         store = new_store()
         for batch in (order[:2], order[1:], order):  # split, and some spans again and again
