@@ -44,8 +44,8 @@ class PostAnswerWork:
             return
         facts = facts_of(trajectory)
         first, last = delivered
-        since = max(end_of(first), facts.writes.last_before(_end(trajectory)) or 0)
-        after = [step for step in self._work(trajectory) if step.started_unix_nano >= since and step is not first]
+        since = max(end_of(first), facts.writes.last() or 0)
+        after = [step for step in self._work(trajectory, since) if step is not first]
         if not after or _has_user_spoken(facts, first):
             return
         until = end_of(last)
@@ -56,12 +56,13 @@ class PostAnswerWork:
         if trailing and not any(facts.knew(step.span_id, answer.span_id) for step in trailing for answer in delivered):
             yield self._finding(Tier.B, trailing, first, last)
 
-    def _work(self, trajectory: Trajectory) -> Iterator[ModelCall | ToolCall]:
+    def _work(self, trajectory: Trajectory, since: int) -> Iterator[ModelCall | ToolCall]:
         for step in trajectory.steps:
-            if isinstance(step, PlanRevision) or step.is_replay or step.step_kind in _LOOKS:
+            if step.started_unix_nano < since or isinstance(step, PlanRevision):
                 continue
-            tool = step.tool
-            if not any(is_named(name, self.post_processing) for name in (step.agent, step.node, tool)):
+            if step.is_replay or step.step_kind in _LOOKS:
+                continue
+            if not any(is_named(name, self.post_processing) for name in (step.agent, step.node, step.tool)):
                 yield step
 
     def _finding(self, tier: Tier, steps: list[ModelCall | ToolCall], first: ModelCall, last: ModelCall) -> Finding:
@@ -100,10 +101,6 @@ def _delivered(trajectory: Trajectory) -> tuple[ModelCall, ModelCall] | None:
     if last is None:
         return None
     return next(call for call in calls if call.answer_hash == last.answer_hash), last
-
-
-def _end(trajectory: Trajectory) -> int:
-    return max(end_of(step) for step in trajectory.steps)
 
 
 def _has_user_spoken(facts: Facts, answer: ModelCall) -> bool:

@@ -138,10 +138,9 @@ class StateChanges:
         first = bisect_right(self._moments, earlier.started_unix_nano)
         return bisect_left(self._moments, end_of(later)) > first
 
-    def last_before(self, unix_nano: int) -> int | None:
-        """The latest beginning or end of a change until then, nanoseconds since the epoch."""
-        index = bisect_right(self._moments, unix_nano)
-        return self._moments[index - 1] if index else None
+    def last(self) -> int | None:
+        """When the last change ended, nanoseconds since the epoch."""
+        return self._moments[-1] if self._moments else None
 
 
 _kept = threading.local()
