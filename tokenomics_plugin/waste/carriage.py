@@ -118,12 +118,7 @@ class Carriage:
         known, prefix_node = self._extend_tree(conversation.nodes, context, kept)
         dropped, added = self._replace_carries(conversation, before, kept)
         moved = _moved(dropped, added, known) if dropped else []
-        places = {carry.position for carry in added}
-        in_place = [
-            place
-            for place in range(max(kept, known), min(len(before), len(context)))
-            if place not in places and context[place] is not None
-        ]
+        in_place = [] if kept == len(before) else _in_place(before, context, start=max(kept, known))
         return CarriedContext(
             call=call,
             calls=conversation.calls,
@@ -191,7 +186,7 @@ class Carriage:
         asker, place = None, -1
         for carry in added:
             if carry.block.role == "tool":
-                asker = asker if place == carry.position - 1 else _last_asker(carries[: carry.position])
+                asker = asker if place == carry.position - 1 else _asker_before(carries, carry.position)
             else:
                 asker = carry.producer if carry.block.role == "assistant" else None
             place = carry.position
@@ -226,12 +221,19 @@ def _is_same(one: ContextBlock | None, other: ContextBlock | None) -> bool:
     return one is not None and other is not None and one.hash == other.hash
 
 
-def _last_asker(carries: Sequence[Carry | None]) -> str | None:
-    """Who asked for the tool results that stand at the end."""
-    for carry in reversed(carries):
+def _asker_before(carries: Sequence[Carry | None], place: int) -> str | None:
+    """Who asked for the tool result at a place, which may have others before it."""
+    for before in range(place - 1, -1, -1):
+        carry = carries[before]
         if carry is None or carry.block.role != "tool":
             return carry.producer if carry is not None and carry.block.role == "assistant" else None
     return None
+
+
+def _in_place(before: Context, context: Context, *, start: int) -> list[int]:
+    """Positions from `start` on of blocks that are where they were."""
+    pairs = enumerate(zip(before[start:], context[start:], strict=False), start)
+    return [place for place, (old, new) in pairs if old is new is not None]
 
 
 def _moved(dropped: Iterable[Carry], added: Iterable[Carry], known: int) -> list[int]:
