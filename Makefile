@@ -12,7 +12,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench scenarios test-lowest test-backends clean
+.PHONY: help demo test lint bench reproduce scenarios test-lowest test-backends clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,10 +38,16 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED) ## measure importing, tracing beside its peers, and the collector
+bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collector, detectors and estimators
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/collector.py
+	$(BIN)/python benchmarks/waste.py
+	$(BIN)/python benchmarks/estimators.py
+	$(BIN)/python benchmarks/coverage.py
+
+reproduce: $(INSTALLED) ## print published figures beside ours; needs ../shared/data
+	$(BIN)/python benchmarks/reproduce.py
 
 scenarios: $(INSTALLED) ## run every tracing scenario through every way in, one row each
 	PYTHONPATH=tests/support $(BIN)/python -m scenarios
