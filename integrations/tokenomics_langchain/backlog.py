@@ -23,7 +23,7 @@ Report = Callable[[str, Exception], None]
 
 _Step = tuple[Report, Callable[..., None], tuple[Any, ...]]
 
-_MAX_STEPS: Final = 512
+_MAX_STEPS: Final = 256
 _DELAY_S: Final = 1.0
 # A step may run code that logs, and logging may ask for the current span in another thread.
 _PATIENCE_S: Final = 1.0
@@ -127,4 +127,5 @@ class _Watch:
 
 _watch: Final = _Watch()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_watch.reset)
+    # Before, so that what the parent has to say is not said by both, and the child knows the spans that it is inside.
+    os.register_at_fork(before=_watch.drain, after_in_child=_watch.reset)
