@@ -86,6 +86,14 @@ def test_a_flagged_call_is_waste_as_a_whole(make: Any, prices: PriceBook) -> Non
     assert summary.causes == {(LOOP, RunOutcome.UNLABELLED): Amount(tokens=167, usd=(3 * 158 + 10 * 9) / MILLION)}
 
 
+@pytest.mark.parametrize("place", [0, 3, Part.TEMPLATE, Part.OUTPUT], ids=str)
+def test_a_place_of_a_flagged_call_has_the_causes_of_both(make: Any, prices: PriceBook, place: int | Part) -> None:
+    flags = Flags(cells={CellRef("s2", Part.CALL): LOOP, CellRef("s2", place): LATE})
+    causes = folded(prices, *turns(make), flags=flags).causes
+    assert {causes for causes, _ in causes} == {LOOP, LOOP | LATE}
+    assert sum(amount.tokens for amount in causes.values()) == 167
+
+
 def test_flags_of_places_that_a_call_does_not_have_change_nothing(make: Any, prices: PriceBook) -> None:
     flags = Flags(cells={CellRef("s2", 99): LOOP, CellRef("nobody", 0): LOOP})
     assert folded(prices, *turns(make), flags=flags).groups == folded(prices, *turns(make)).groups

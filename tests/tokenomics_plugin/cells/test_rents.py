@@ -47,7 +47,7 @@ def test_under_a_perfect_cache_a_block_costs_one_write_and_a_read_for_each_call_
 
 
 def test_the_whole_input_grows_with_the_square_of_the_turns(make: Any, prices: PriceBook) -> None:
-    system, user, result, turns = 100, 0, 30, 40
+    system, user, result, turns = 100, 0, 30, 1000
     calls = conversation(make, system=system, user=user, results=[result] * (turns - 1))
     summary = folded(prices, *calls)
     assert summary.total.tokens == turns * system + result * turns * (turns - 1) // 2
