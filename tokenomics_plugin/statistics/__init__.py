@@ -6,23 +6,10 @@ draws, and an interval that ignores them is too narrow at every sample size.
 """
 
 from tokenomics_plugin.statistics.bounds import Range, manski_bounds
+from tokenomics_plugin.statistics.fieller import ConfidenceSet, SetShape
+from tokenomics_plugin.statistics.confidence_sequence import *
+from tokenomics_plugin.statistics.log_ratio import *
 from tokenomics_plugin.statistics.mean import Mean, cluster_mean
 from tokenomics_plugin.statistics.proportion import clustered_wilson, rule_of_three, wilson
-from tokenomics_plugin.statistics.ratio import ConfidenceSet, Ratio, SetShape, ratio_of_sums
+from tokenomics_plugin.statistics.ratio import Ratio, ratio_of_sums
 from tokenomics_plugin.statistics.sample_size import MIN_CLUSTERS, SampleSize
-
-__all__ = [
-    "MIN_CLUSTERS",
-    "ConfidenceSet",
-    "Mean",
-    "Range",
-    "Ratio",
-    "SampleSize",
-    "SetShape",
-    "cluster_mean",
-    "clustered_wilson",
-    "manski_bounds",
-    "ratio_of_sums",
-    "rule_of_three",
-    "wilson",
-]

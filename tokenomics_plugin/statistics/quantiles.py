@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy import special  # a quarter of the import time of scipy.stats, which wraps these two functions
 
-__all__ = ["normal_quantile", "t_quantile"]
+__all__ = ["check_confidence", "normal_quantile", "t_quantile"]
 
 
 def normal_quantile(confidence: float) -> float:
@@ -27,7 +27,16 @@ def t_quantile(confidence: float, *, degrees_of_freedom: int) -> float:
     return float(special.stdtrit(degrees_of_freedom, _upper_probability(confidence)))
 
 
-def _upper_probability(confidence: float) -> float:
+def check_confidence(confidence: float) -> float:
+    """The level itself.
+
+    Raises:
+        ValueError: If it is not strictly between 0 and 1.
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be strictly between 0 and 1, such as 0.95, got {confidence}")
-    return (1 + confidence) / 2
+    return confidence
+
+
+def _upper_probability(confidence: float) -> float:
+    return (1 + check_confidence(confidence)) / 2
