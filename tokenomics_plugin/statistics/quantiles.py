@@ -1,10 +1,10 @@
-"""Two-sided quantiles: how many standard errors a confidence level reaches."""
+"""Quantiles and tails of the few distributions that the intervals need."""
 
 from __future__ import annotations
 
-from scipy import special  # a quarter of the import time of scipy.stats, which wraps these two functions
+from scipy import special  # a quarter of the import time of scipy.stats, which wraps these functions
 
-__all__ = ["check_confidence", "normal_quantile", "t_quantile"]
+__all__ = ["binomial_tail", "check_confidence", "exact_limits", "normal_quantile", "t_quantile"]
 
 
 def normal_quantile(confidence: float) -> float:
@@ -36,6 +36,19 @@ def check_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be strictly between 0 and 1, such as 0.95, got {confidence}")
     return confidence
+
+
+def exact_limits(successes: int, trials: int, *, confidence: float) -> tuple[float, float]:
+    """The rates at which `successes` or more, and as many or fewer, have half the error probability each."""
+    error = 1 - check_confidence(confidence)
+    low = float(special.betaincinv(successes, trials - successes + 1, error / 2)) if successes else 0.0
+    high = float(special.betaincinv(successes + 1, trials - successes, 1 - error / 2)) if successes < trials else 1.0
+    return low, high
+
+
+def binomial_tail(successes: int, trials: int) -> float:
+    """Probability of at most `successes` heads in `trials` tosses of a fair coin."""
+    return float(special.bdtr(successes, trials, 0.5))
 
 
 def _upper_probability(confidence: float) -> float:
