@@ -228,7 +228,7 @@ def _climb(ladder: _Ladder, share: float) -> tuple[float, float]:
 
 def _newton_step(slope: Floats, bend: Floats) -> Floats:
     if bend[0, 0] < 0 and bend[0, 0] * bend[1, 1] - bend[0, 1] ** 2 > 0:
-        step: Floats = -np.linalg.solve(bend, slope)
+        step: Floats = np.asarray(-np.linalg.solve(bend, slope), dtype=np.float64)
     else:
         step = slope / (1 + abs(slope).max())
     return np.clip(step, -2, 2)

@@ -140,7 +140,7 @@ def _multiplier(sizes: _Number, confidence: float, tuned_at: int) -> _Number:
     rho2 = (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / tuned_at
     grown = sizes * rho2 + 1
     squared = 2 * grown / (sizes**2 * rho2) * (np.log(grown) / 2 - log(alpha))
-    return sqrt(squared) if isinstance(squared, float) else np.sqrt(squared)  # type: ignore[return-value]
+    return sqrt(squared) if isinstance(squared, float) else np.sqrt(squared)
 
 
 def _long_enough(column: Floats) -> Floats:

@@ -50,7 +50,7 @@ def pass_at_k(tasks: Tasks, k: int, *, clusters: _Clusters = None, confidence: f
 def cost_of_reliability(
     tasks: Tasks, costs: Column, k: int, *, clusters: _Clusters = None, confidence: float = 0.95
 ) -> Ratio:
-    """k E[C] / pass^k: what k trials cost per task that succeeds in all of them; Fieller's set.
+    """What k trials cost per task that succeeds in all of them, k E[C] / pass^k; Fieller's set.
 
     Args:
         tasks: (successes, trials) of each task.
