@@ -117,7 +117,9 @@ class AuditedStratum:
         by_weight = fsum(weights) ** 2 / fsum(weight**2 for weight in weights)
         if self._variance == 0:
             return by_weight
-        return share * (1 - share) / self._variance
+        by_spread = share * (1 - share) / self._variance
+        # Where a few dear spans carry the weight, those drawn by chance understate the spread of those that were not.
+        return min(by_spread, by_weight) if self.draw is Draw.EQUAL else by_spread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from tokenomics_plugin.statistics.bounds import Range
 from tokenomics_plugin.statistics.clusters import Floats
-from tokenomics_plugin.statistics.quantiles import check_confidence
+from tokenomics_plugin.statistics.quantiles import expanded_tail
 
 __all__ = ["MAX_EXTRAPOLATION", "AttemptForecast", "BetaBinomial", "fit_beta_binomial", "forecast_attempts"]
 
 MAX_EXTRAPOLATION = 2
 """Attempts beyond the data that a forecast may reach."""
-_SMALL = 1e-9
-_STEPS = 200
+_FIRST_GUESS = -1.4
+"""Logit of a dispersion of 1/4."""
+_MAX_STEPS = 200
+_CLOSE = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,18 +90,24 @@ class AttemptForecast:
     probability: float
     """By the fitted distribution."""
     interval: Range
-    """Bootstrap over tasks, refitting each time."""
+    """Percentile bootstrap over tasks, refitting each time, widened for their number."""
     extrapolated: bool
     """Whether no task was tried this often: the number rests on the shape of the beta distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Ladder:
-    """Sufficient statistics: how many tasks have more than j successes, failures, trials."""
+    """Sufficient statistics of several samples: how many tasks have more than j successes, failures, trials.
+
+    Each has shape (samples, most trials).
+    """
 
     successes: Floats
     failures: Floats
     trials: Floats
+
+    def only(self, samples: NDArray[np.bool_]) -> _Ladder:
+        return _Ladder(successes=self.successes[samples], failures=self.failures[samples], trials=self.trials[samples])
 
 
 def fit_beta_binomial(tasks: Iterable[tuple[int, int]]) -> BetaBinomial:
@@ -109,7 +117,8 @@ def fit_beta_binomial(tasks: Iterable[tuple[int, int]]) -> BetaBinomial:
         ValueError: If a count is impossible, or no task has two trials: then nothing tells how tasks differ.
     """
     counts, weights = _histogram(tasks)
-    return _fit(_ladder(counts, weights))
+    means, dispersions = _fit(_ladder(counts, weights[None]))
+    return BetaBinomial(mean=float(means[0]), dispersion=float(dispersions[0]))
 
 
 def forecast_attempts(
@@ -117,7 +126,7 @@ def forecast_attempts(
     attempts: int,
     *,
     confidence: float = 0.95,
-    resamples: int = 300,
+    resamples: int = 400,
     seed: int = 0,
 ) -> tuple[AttemptForecast, ...]:
     """The success probability of attempts 1 to `attempts`, smoothed by the fit, with intervals.
@@ -133,7 +142,6 @@ def forecast_attempts(
         ValueError: As `fit_beta_binomial`, or if `attempts` is more than `MAX_EXTRAPOLATION` beyond the most
             trials of any task.
     """
-    outside = (1 - check_confidence(confidence)) / 2
     counts, weights = _histogram(tasks)
     most = int(counts[:, 1].max())
     if not 1 <= attempts <= most + MAX_EXTRAPOLATION:
@@ -141,9 +149,12 @@ def forecast_attempts(
             f"attempts must be from 1 to {most + MAX_EXTRAPOLATION}, {MAX_EXTRAPOLATION} beyond the {most} trials "
             f"that tasks have at most, got {attempts}"
         )
-    fit = _fit(_ladder(counts, weights))
-    draws = _refitted(counts, weights, attempts, resamples, np.random.default_rng(seed))
-    limits = np.quantile(draws, [outside, 1 - outside], axis=0)
+    means, dispersions = _fit(_ladder(counts, weights[None]))
+    fit = BetaBinomial(mean=float(means[0]), dispersion=float(dispersions[0]))
+    drawn = np.random.default_rng(seed).multinomial(int(weights.sum()), weights / weights.sum(), size=resamples)
+    draws = _success_at(*_fit(_ladder(counts, drawn.astype(np.float64))), attempts)
+    outside = expanded_tail(confidence, size=int(weights.sum()))
+    limits = np.quantile(draws, [outside, 1 - outside], axis=0, method="weibull")
     return tuple(
         AttemptForecast(
             attempt=attempt,
@@ -155,13 +166,11 @@ def forecast_attempts(
     )
 
 
-def _refitted(
-    counts: NDArray[np.intp], weights: Floats, attempts: int, resamples: int, random: np.random.Generator
-) -> Floats:
-    tasks = int(weights.sum())
-    drawn = random.multinomial(tasks, weights / weights.sum(), size=resamples).astype(np.float64)
-    fits = [_fit(_ladder(counts, row)) for row in drawn]
-    return np.array([[fit.success_at(attempt) for attempt in range(1, attempts + 1)] for fit in fits])
+def _success_at(means: Floats, dispersions: Floats, attempts: int) -> Floats:
+    """Shape (samples, attempts)."""
+    earlier = np.arange(1, attempts)
+    later = means[:, None] / (1 + earlier * dispersions[:, None])
+    return np.concatenate([means[:, None], later], axis=1)
 
 
 def _histogram(tasks: Iterable[tuple[int, int]]) -> tuple[NDArray[np.intp], Floats]:
@@ -176,85 +185,99 @@ def _histogram(tasks: Iterable[tuple[int, int]]) -> tuple[NDArray[np.intp], Floa
 
 
 def _ladder(counts: NDArray[np.intp], weights: Floats) -> _Ladder:
+    """Statistics of samples with `weights` (samples, distinct counts)."""
     successes, trials = counts.T
-    steps = np.arange(trials.max())[:, None]
+    steps = np.arange(trials.max())
     return _Ladder(
-        successes=(steps < successes) @ weights,
-        failures=(steps < trials - successes) @ weights,
-        trials=(steps < trials) @ weights,
+        successes=weights @ (steps < successes[:, None]),
+        failures=weights @ (steps < (trials - successes)[:, None]),
+        trials=weights @ (steps < trials[:, None]),
     )
 
 
-def _fit(ladder: _Ladder) -> BetaBinomial:
-    # With rho = theta / (1 + theta) a term of the likelihood is linear in rho: p (1 - rho) + j rho.
-    share = float(ladder.successes.sum() / ladder.trials.sum())
-    if share in (0, 1):
-        return BetaBinomial(mean=share, dispersion=0.0)
-    first = float(ladder.successes[0] / ladder.trials[0])
-    if ladder.successes[0] + ladder.failures[0] == ladder.trials[0] and ladder.trials[1:].any():
-        return BetaBinomial(mean=first, dispersion=inf)  # every task always ends the same way
-    if _slope_at_zero(ladder, share) <= 0:
-        return BetaBinomial(mean=share, dispersion=0.0)
-    mean, rho = _climb(ladder, share)
-    return BetaBinomial(mean=mean, dispersion=rho / (1 - rho))
+def _fit(ladder: _Ladder) -> tuple[Floats, Floats]:
+    """Mean and dispersion of each sample."""
+    means = ladder.successes.sum(axis=1) / ladder.trials.sum(axis=1)
+    dispersions = np.zeros_like(means)
+    mixed = ladder.successes[:, 0] + ladder.failures[:, 0] > ladder.trials[:, 0]
+    inside = (means > 0) & (means < 1) & (_slope_at_zero(ladder, means) > 0)
+    # Where every task always ends the same way, the likelihood rises for ever with the dispersion.
+    dispersions[inside & ~mixed] = inf
+    means[inside & ~mixed] = (ladder.successes[:, 0] / ladder.trials[:, 0])[inside & ~mixed]
+    climbing = inside & mixed
+    if climbing.any():
+        means[climbing], rho = _climb(ladder.only(climbing), means[climbing])
+        dispersions[climbing] = rho / (1 - rho)
+    return means, dispersions
 
 
-def _slope_at_zero(ladder: _Ladder, share: float) -> float:
+def _slope_at_zero(ladder: _Ladder, means: Floats) -> Floats:
     """Derivative of the log-likelihood by the dispersion where there is none (Tarone, Biometrika 66(3), 1979)."""
-    steps = np.arange(len(ladder.trials))
-    return float(steps @ (ladder.successes / share + ladder.failures / (1 - share) - ladder.trials))
+    steps = np.arange(ladder.trials.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_success, by_failure = ladder.successes / means[:, None], ladder.failures / (1 - means)[:, None]
+    slope: Floats = (by_success + by_failure - ladder.trials) @ steps
+    return slope
 
 
-def _climb(ladder: _Ladder, share: float) -> tuple[float, float]:
-    """Newton's method in (logit mean, logit rho), halving steps that lead down."""
-    point = np.array([_logit(share), _logit(0.2)])
-    height, slope, bend = _likelihood(ladder, point)
-    for _ in range(_STEPS):
-        # Where the surface is not concave, the step follows the slope instead.
-        step = _newton_step(slope, bend)
-        for _ in range(60):
-            there = _likelihood(ladder, point + step)
-            if there[0] >= height:
-                break
-            step = step / 2
-        point = point + step
-        gain = there[0] - height
-        height, slope, bend = there
-        if gain < _SMALL and abs(step).max() < 1e-7:
+def _climb(ladder: _Ladder, means: Floats) -> tuple[Floats, Floats]:
+    """Newton's method in (logit mean, logit rho), rho = theta / (1 + theta); steps that lead down are halved."""
+    points = np.stack([np.log(means / (1 - means)), np.full_like(means, _FIRST_GUESS)], axis=1)
+    height, slope, bend = _likelihood(ladder, points)
+    for _ in range(_MAX_STEPS):
+        steps = _newton_steps(slope, bend)
+        ahead = _likelihood(ladder, points + steps)
+        while ((down := ahead[0] < height) & (abs(steps).max(axis=1) > _CLOSE)).any():
+            steps[down] /= 2
+            ahead = _likelihood(ladder, points + steps)
+        steps[down] = 0
+        if abs(steps).max() < _CLOSE:
             break
-    mean, rho = 1 / (1 + np.exp(-point))
-    return float(mean), float(rho)
+        points = points + steps
+        height, slope, bend = _likelihood(ladder, points)
+    means, rho = (1 / (1 + np.exp(-points))).T
+    return means, rho
 
 
-def _newton_step(slope: Floats, bend: Floats) -> Floats:
-    if bend[0, 0] < 0 and bend[0, 0] * bend[1, 1] - bend[0, 1] ** 2 > 0:
-        step: Floats = np.asarray(-np.linalg.solve(bend, slope), dtype=np.float64)
-    else:
-        step = slope / (1 + abs(slope).max())
-    return np.clip(step, -2, 2)
+def _newton_steps(slope: Floats, bend: Floats) -> Floats:
+    """Where the surface is not concave, the step follows the slope instead."""
+    a, b, c = bend[:, 0, 0], bend[:, 0, 1], bend[:, 1, 1]
+    determinant = a * c - b**2
+    concave = (a < 0) & (determinant > 0)
+    divisor = np.where(concave, determinant, 1.0)
+    newton = np.stack([b * slope[:, 1] - c * slope[:, 0], b * slope[:, 0] - a * slope[:, 1]], axis=1) / divisor[:, None]
+    uphill = slope / (1 + abs(slope).max(axis=1, keepdims=True))
+    return np.clip(np.where(concave[:, None], newton, uphill), -2, 2)
 
 
-def _likelihood(ladder: _Ladder, point: Floats) -> tuple[float, Floats, Floats]:
-    """Log-likelihood, gradient and Hessian at (logit mean, logit rho)."""
-    mean, rho = (float(number) for number in 1 / (1 + np.exp(-np.clip(point, -30, 30))))
-    steps = np.arange(len(ladder.trials), dtype=np.float64)
-    height, slope, bend = 0.0, np.zeros(2), np.zeros((2, 2))
-    for weight, base, sign in ((ladder.successes, mean, 1.0), (ladder.failures, 1 - mean, -1.0)):
-        term = base * (1 - rho) + steps * rho
-        by = np.stack([np.full_like(term, sign * (1 - rho)), steps - base]) / term
-        height += float(weight @ np.log(term))
-        slope += by @ weight
-        bend += np.array([[0, -sign], [-sign, 0]]) * float(weight @ (1 / term)) - (by * weight) @ by.T
-    term = 1 - rho + steps * rho
-    by_rho = (steps - 1) / term
-    height -= float(ladder.trials @ np.log(term))
-    slope[1] -= float(by_rho @ ladder.trials)
-    bend[1, 1] += float(by_rho**2 @ ladder.trials)
+def _likelihood(ladder: _Ladder, points: Floats) -> tuple[Floats, Floats, Floats]:
+    """Log-likelihood, gradient and Hessian by (logit mean, logit rho).
+
+    A term is linear in rho: the likelihood multiplies mean (1 - rho) + j rho for the successes, the same of 1 - mean
+    for the failures, and divides by 1 - rho + j rho for the trials.
+    """
+    mean, rho = 1 / (1 + np.exp(-np.clip(points, -30, 30))).T[:, :, None]
+    steps = np.arange(ladder.trials.shape[1], dtype=np.float64)
+    term_s, term_f, term_n = (base * (1 - rho) + steps * rho for base in (mean, 1 - mean, np.ones_like(mean)))
+    s, f, n = ladder.successes, ladder.failures, ladder.trials
+    by_rho_s, by_rho_f, by_rho_n = (steps - mean) / term_s, (steps - 1 + mean) / term_f, (steps - 1) / term_n
+    by_mean_s, by_mean_f = (1 - rho) / term_s, (rho - 1) / term_f
+    height = _sum(s * np.log(term_s) + f * np.log(term_f) - n * np.log(term_n))
+    d_mean = _sum(s * by_mean_s + f * by_mean_f)
+    d_rho = _sum(s * by_rho_s + f * by_rho_f - n * by_rho_n)
+    d_mean2 = -_sum(s * by_mean_s**2 + f * by_mean_f**2)
+    d_rho2 = -_sum(s * by_rho_s**2 + f * by_rho_f**2 - n * by_rho_n**2)
+    # The derivative of mean (1 - rho) by both is -1.
+    d_both = _sum(-s * (1 / term_s + by_mean_s * by_rho_s) + f * (1 / term_f - by_mean_f * by_rho_f))
     # Chain rule of the two logits.
-    first = np.array([mean * (1 - mean), rho * (1 - rho)])
-    second = first * np.array([1 - 2 * mean, 1 - 2 * rho])
-    return height, slope * first, bend * np.outer(first, first) + np.diag(slope * second)
+    up_mean, up_rho = (mean * (1 - mean))[:, 0], (rho * (1 - rho))[:, 0]
+    curve_mean = d_mean2 * up_mean**2 + d_mean * up_mean * (1 - 2 * mean[:, 0])
+    curve_rho = d_rho2 * up_rho**2 + d_rho * up_rho * (1 - 2 * rho[:, 0])
+    across = d_both * up_mean * up_rho
+    slope = np.stack([d_mean * up_mean, d_rho * up_rho], axis=1)
+    return height, slope, np.stack([curve_mean, across, across, curve_rho], axis=1).reshape(-1, 2, 2)
 
 
-def _logit(share: float) -> float:
-    return float(np.log(share / (1 - share)))
+def _sum(terms: Floats) -> Floats:
+    total: Floats = terms.sum(axis=1)
+    return total

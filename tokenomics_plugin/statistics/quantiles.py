@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy import special  # a quarter of the import time of scipy.stats, which wraps these functions
 
-__all__ = ["binomial_tail", "check_confidence", "exact_limits", "normal_quantile", "t_quantile"]
+__all__ = ["binomial_tail", "check_confidence", "exact_limits", "expanded_tail", "normal_quantile", "t_quantile"]
 
 
 def normal_quantile(confidence: float) -> float:
@@ -49,6 +49,18 @@ def exact_limits(successes: int, trials: int, *, confidence: float) -> tuple[flo
 def binomial_tail(successes: int, trials: int) -> float:
     """Probability of at most `successes` heads in `trials` tosses of a fair coin."""
     return float(special.bdtr(successes, trials, 0.5))
+
+
+def expanded_tail(confidence: float, *, size: int) -> float:
+    """The tail to cut from a bootstrap of `size` clusters, whose spread is a little too small as it stands.
+
+    Source: Hesterberg, arXiv 1411.5279, section 3.3 (expanded percentile interval).
+
+    Raises:
+        ValueError: If `confidence` is not strictly between 0 and 1, or there are fewer than two clusters.
+    """
+    reach = t_quantile(confidence, degrees_of_freedom=size - 1) * (size / (size - 1)) ** 0.5
+    return float(special.ndtr(-reach))
 
 
 def _upper_probability(confidence: float) -> float:
