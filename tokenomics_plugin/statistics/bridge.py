@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from math import factorial, fsum, inf, log, prod
+from math import factorial, fsum, inf, log, log1p, prod
 
 __all__ = ["Bridge", "PeriodTotals", "SuccessTotals", "bridge_of_cost", "bridge_of_value", "decompose_product"]
 
@@ -100,7 +100,8 @@ def decompose_product(before: Sequence[float], after: Sequence[float]) -> tuple[
         raise ValueError(f"both periods need the same factors, got {len(before)} and {len(after)}")
     if not all(0 <= factor < inf for factor in (*before, *after)):
         raise ValueError(f"factors must be finite and not negative, got {before} and {after}")
-    if min(*before, *after) > 0:
+    # A product of positive factors may still vanish among floats.
+    if prod(before) > 0 and prod(after) > 0:
         return _logarithmic(before, after)
     return _over_all_orders(before, after)
 
@@ -163,14 +164,19 @@ def _without_residual(parts: Sequence[float], change: float) -> list[float]:
 def _logarithmic(before: Sequence[float], after: Sequence[float]) -> tuple[float, ...]:
     old, new = prod(before), prod(after)
     weight = _logarithmic_mean(new, old)
-    return tuple(weight * log(second / first) for first, second in zip(before, after, strict=True))
+    return tuple(weight * _growth(first, second) for first, second in zip(before, after, strict=True))
 
 
 def _logarithmic_mean(a: float, b: float) -> float:
     """(a - b) / (ln a - ln b), and a where they are equal."""
-    distance = log(a / b)
-    # Close together the quotient cancels; the mean then differs from the middle by less than rounding.
-    return (a - b) / distance if abs(distance) > 1e-6 else (a + b) / 2
+    return a if a == b else (a - b) / _growth(b, a)
+
+
+def _growth(first: float, second: float) -> float:
+    """Difference of logarithms, without cancellation where there is little of it."""
+    if first / 2 < second < 2 * first:
+        return log1p((second - first) / first)
+    return log(second) - log(first)
 
 
 def _over_all_orders(before: Sequence[float], after: Sequence[float]) -> tuple[float, ...]:

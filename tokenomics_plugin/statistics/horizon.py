@@ -71,7 +71,8 @@ class LateValue:
         for time in (self.followed_for, self.arrived_after):
             if time is not None and not 0 <= time < inf:
                 raise ValueError(f"times must be finite and not negative, got {time}")
-        if (self.followed_for or inf) < (self.arrived_after or 0):
+        followed = inf if self.followed_for is None else self.followed_for
+        if self.arrived_after is not None and followed < self.arrived_after:
             raise ValueError(
                 f"a value seen after {self.arrived_after} was followed at least so long, not {self.followed_for}"
             )
@@ -151,7 +152,7 @@ def value_within(
     """
     used, contributions, names = _contributions(tasks, horizon, cohort, clusters)
     totals = cluster_sums(np.stack([contributions, np.ones(len(used))], axis=1), names)
-    return cluster_mean(totals.tolist(), confidence=confidence)
+    return cluster_mean(totals, confidence=confidence)
 
 
 def value_per_cost_within(

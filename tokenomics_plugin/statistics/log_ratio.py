@@ -67,8 +67,15 @@ def bootstrap_t_interval(clusters: Pairs, *, confidence: float = 0.95, resamples
     logs, errors = _log_ratio(sums[sums[:, 1] > 0], len(pairs))
     with np.errstate(divide="ignore", invalid="ignore"):
         studentised = np.where(logs == estimate, 0.0, (logs - estimate) / errors)
-    low, high = np.quantile(studentised, [outside, 1 - outside], method="weibull")
-    return Range(low=exp(estimate - float(high) * error), high=_exp(estimate - float(low) * error))
+    low, high = _tails(studentised, outside)
+    return Range(low=exp(estimate - high * error), high=_exp(estimate - low * error))
+
+
+def _tails(studentised: Floats, outside: float) -> tuple[float, float]:
+    # Order statistics themselves: between infinite ones there is nothing to interpolate.
+    ordered = np.sort(studentised)
+    cut = max(0, int((len(ordered) + 1) * outside) - 1)
+    return float(ordered[cut]), float(ordered[-1 - cut])
 
 
 def _exp(power: float) -> float | None:

@@ -75,7 +75,7 @@ class RandomisedDecisions:
         """
         differences = self._differences("outcomes", outcomes)
         totals = cluster_sums(np.stack([differences, np.ones_like(differences)], axis=1), self._clusters)
-        return cluster_mean(totals.tolist(), confidence=confidence)
+        return cluster_mean(totals, confidence=confidence)
 
     def marginal_value(self, outcomes: Column, costs: Column, *, value: float, confidence: float = 0.95) -> Mean:
         """Net value of going on, per decision: value times its effect on the outcome, minus that on cost."""
