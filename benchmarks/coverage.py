@@ -231,7 +231,7 @@ def audits(random: np.random.Generator, replications: int, judged_each: int = 40
     tallies = {draw.value: Tally(truth=truth) for draw in Draw}
     for sample in range(replications):
         for draw in Draw:
-            strata = []
+            strata: list[AuditedStratum] = []
             for name, cost in costs.items():
                 drawn = (
                     draw_spans(cost, judged_each, seed=1000 * sample + len(strata))
@@ -277,7 +277,8 @@ def show(title: str, tallies: dict[str, Tally]) -> dict[str, float]:
 def ratios(random: np.random.Generator, replications: int) -> tuple[dict[str, float], list[Check]]:
     print(f"cost per success, {replications} samples (another simulation's figures in brackets)")
     print(f"  {'trials, tasks':14}" + "".join(f"{name:>20}" for name in METHODS))
-    figures, checks = {}, []
+    figures: dict[str, float] = {}
+    checks: list[Check] = []
     for (each, tasks), published in SETTINGS.items():
         found = ratio_coverage(random, each, tasks, replications)
         cells = (

@@ -14,8 +14,12 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from math import factorial, fsum, inf, log, log1p, prod
+from typing import Generic, TypeVar
 
 __all__ = ["Bridge", "PeriodTotals", "SuccessTotals", "bridge_of_cost", "bridge_of_value", "decompose_product"]
+
+Segment = TypeVar("Segment", bound=Hashable)
+"""What the work is divided by, such as an agent's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class SuccessTotals:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bridge:
+class Bridge(Generic[Segment]):
     """From one period's total to the next one's."""
 
     before: float
@@ -52,13 +56,13 @@ class Bridge:
     """Total of the later period."""
     effects: Mapping[str, float]
     """What each factor changed; the sum is `after` - `before`."""
-    by_segment: Mapping[Hashable, Mapping[str, float]]
+    by_segment: Mapping[Segment, Mapping[str, float]]
     """The same, of each segment."""
-    averaged: tuple[Hashable, ...]
+    averaged: tuple[Segment, ...]
     """Segments with a zero in a period, whose effects are averages over orders."""
 
 
-def bridge_of_cost(before: Mapping[Hashable, PeriodTotals], after: Mapping[Hashable, PeriodTotals]) -> Bridge:
+def bridge_of_cost(before: Mapping[Segment, PeriodTotals], after: Mapping[Segment, PeriodTotals]) -> Bridge[Segment]:
     """Split the change of a bill into volume, mix, intensity (tokens per task) and rate (price per token).
 
     A segment that exists in one period only has no tokens per task or price in the other: all of it is volume and mix.
@@ -73,7 +77,7 @@ def bridge_of_cost(before: Mapping[Hashable, PeriodTotals], after: Mapping[Hasha
     )
 
 
-def bridge_of_value(before: Mapping[Hashable, SuccessTotals], after: Mapping[Hashable, SuccessTotals]) -> Bridge:
+def bridge_of_value(before: Mapping[Segment, SuccessTotals], after: Mapping[Segment, SuccessTotals]) -> Bridge[Segment]:
     """Split the change of realised value into volume, mix, success (rate) and worth (value per success).
 
     The change of net value is this bridge's minus that of the cost.
@@ -108,11 +112,11 @@ def decompose_product(before: Sequence[float], after: Sequence[float]) -> tuple[
 
 def _bridge(
     names: tuple[str, str, str, str],
-    before: Mapping[Hashable, tuple[float, float, float]],
-    after: Mapping[Hashable, tuple[float, float, float]],
-) -> Bridge:
+    before: Mapping[Segment, tuple[float, float, float]],
+    after: Mapping[Segment, tuple[float, float, float]],
+) -> Bridge[Segment]:
     volumes = [fsum(row[0] for row in period.values()) for period in (before, after)]
-    by_segment: dict[Hashable, dict[str, float]] = {}
+    by_segment: dict[Segment, dict[str, float]] = {}
     averaged = []
     nothing = (0.0, 0.0, 0.0)
     for segment in dict.fromkeys([*before, *after]):

@@ -90,25 +90,26 @@ def _positive(pairs: Floats) -> Floats:
 
 
 def _features(pairs: Floats) -> Floats:
+    """Shape (features, clusters), so that each feature is contiguous for the product with many weights."""
     a, b = pairs.T
-    return np.stack([a, b, a * a, a * b, b * b], axis=1)
+    return np.stack([a, b, a * a, a * b, b * b])
 
 
 def _point(pairs: Floats) -> tuple[float, float]:
-    estimate, error = _log_ratio(_features(pairs).sum(axis=0), len(pairs))
+    estimate, error = _log_ratio(_features(pairs).sum(axis=1), len(pairs))
     return float(estimate), float(error)
 
 
 def _resampled(features: Floats, resamples: int, random: np.random.Generator) -> Floats:
     """Sums of the features over clusters drawn with replacement: shape (resamples, features)."""
-    size = len(features)
+    size = features.shape[1]
     rows = max(1, _CELLS_AT_ONCE // size)
     parts = []
     for begin in range(0, resamples, rows):
         height = min(rows, resamples - begin)
         drawn = random.integers(0, size, (height, size)) + size * np.arange(height)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=height * size).reshape(height, size)
-        parts.append(counts.astype(np.float64) @ features)
+        parts.append(counts.astype(np.float64) @ features.T)
     return np.concatenate(parts)
 
 

@@ -81,7 +81,7 @@ def test_nominal_coverage_holds(slack: Callable[[int], float], draw: Draw) -> No
     truth = float(sum((costs[name] * waste[name]).sum() for name in shares))
     replications, covered, estimates = 500, 0, []
     for sample in range(replications):
-        strata = []
+        strata: list[AuditedStratum] = []
         for name, cost in costs.items():
             seed = 10 * sample + len(strata)
             drawn = draw_spans(cost, 40, seed=seed) if draw is Draw.BY_COST else random.choice(2000, 40, replace=False)

@@ -116,8 +116,8 @@ def test_with_a_zero_the_effects_are_shapley_values(pairs: list[tuple[float, flo
 
     def added(order: tuple[int, ...], index: int) -> float:
         earlier = order[: order.index(index)]
-        base = prod(after[i] if i in earlier else before[i] for i in range(len(pairs)) if i != index)
-        return base * (after[index] - before[index])
+        others = [after[i] if i in earlier else before[i] for i in range(len(pairs)) if i != index]
+        return float(prod(others)) * (after[index] - before[index])
 
     orders = list(permutations(range(len(pairs))))
     expected = [fsum(added(order, index) for order in orders) / len(orders) for index in range(len(pairs))]
