@@ -39,12 +39,14 @@ def as_pairs(clusters: Pairs) -> Floats:
     """The totals as an array of shape (clusters, 2).
 
     Raises:
-        ValueError: If there are fewer than two clusters, or a total is not finite.
+        ValueError: If there are fewer than two clusters, they are no pairs, or a total is not finite.
     """
     rows = clusters if isinstance(clusters, np.ndarray) else list(clusters)
     if len(rows) < 2:
         raise ValueError(f"an interval needs at least two clusters, got {len(rows)}")
     pairs = np.asarray(rows, dtype=np.float64)
+    if pairs.shape != (len(rows), 2):
+        raise ValueError(f"needs two totals per cluster, got an array of shape {pairs.shape}")
     if not np.isfinite(pairs).all():
         raise ValueError("totals must be finite: leave out, or bound, the tasks where one is unknown")
     return pairs

@@ -63,13 +63,15 @@ class JudgedSample:
             clusters: The cluster of each task, where tasks are alike.
 
         Raises:
-            ValueError: If columns differ in length, or labels come from fewer than two clusters.
+            ValueError: If columns differ in length, a number is infinite, or labels come from fewer than two clusters.
         """
         self._scores = as_column("scores", scores)
         self._labels = np.array([np.nan if label is None else label for label in labels], dtype=np.float64)
         self._clusters = clusters
         if len(self._labels) != len(self._scores):
             raise ValueError(f"needs one label or None per score, got {len(self._labels)} for {len(self._scores)}")
+        if np.isinf(self._labels).any():
+            raise ValueError("labels must be finite, or None where there is none")
         self._is_labelled = ~np.isnan(self._labels)
         self._labelled_clusters = len(
             np.unique(self._cluster_totals(self._is_labelled.astype(np.float64)).nonzero()[0])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 from math import fsum, nan, prod
 
@@ -114,10 +115,10 @@ def test_with_a_zero_the_effects_are_shapley_values(pairs: list[tuple[float, flo
     before, after = (list(side) for side in zip(*pairs, strict=True))
     assume(min(*before, *after) == 0)
 
-    def added(order: tuple[int, ...], index: int) -> float:
+    def added(order: Sequence[int], index: int) -> float:
         earlier = order[: order.index(index)]
         others = [after[i] if i in earlier else before[i] for i in range(len(pairs)) if i != index]
-        return float(prod(others)) * (after[index] - before[index])
+        return float(prod(others) * (after[index] - before[index]))
 
     orders = list(permutations(range(len(pairs))))
     expected = [fsum(added(order, index) for order in orders) / len(orders) for index in range(len(pairs))]

@@ -43,6 +43,12 @@ def test_a_column_is_one_number_per_task() -> None:
         as_column("costs", [1.0, 2.0], size=3)
 
 
+@pytest.mark.parametrize("rows", [np.ones(3), np.ones((3, 3))], ids=["one column", "three"])
+def test_a_cluster_has_two_totals(rows: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="two totals per cluster"):
+        as_pairs(rows)
+
+
 def test_an_array_of_totals_is_taken_as_it_is() -> None:
     pairs = np.array([[1.0, 2.0], [3.0, 4.0]])
     assert as_pairs(pairs) is pairs

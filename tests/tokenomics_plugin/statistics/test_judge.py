@@ -127,5 +127,7 @@ def test_what_cannot_be_corrected_is_refused() -> None:
         JudgedSample(scores=[1.0, 0.0], labels=[1.0])
     with pytest.raises(ValueError, match="labels from at least two clusters, got 1"):
         JudgedSample(scores=[1.0, 0.0, 1.0], labels=[1.0, 0.0, None], clusters=["a", "a", "b"])
+    with pytest.raises(ValueError, match="labels must be finite"):
+        JudgedSample(scores=[1.0, 0.0], labels=[1.0, float("inf")])
     with pytest.raises(ValueError, match="below the line is 0"):
         JudgedSample(scores=[0.0, 0.0, 0.0], labels=[0.0, 0.0, None]).cost_per_value([1.0, 1.0, 1.0])

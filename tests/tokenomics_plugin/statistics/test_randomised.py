@@ -31,13 +31,12 @@ def random() -> np.random.Generator:
     return np.random.default_rng(31)
 
 
-def test_without_knowledge_it_is_the_difference_of_weighted_arms() -> None:
-    # Two folds of two tasks: each fold's arms are predicted by the other's.
-    outcomes = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
-    on = [True, False] * 4
-    found = RandomisedDecisions(went_on=on, probabilities=[0.5] * 8).effect(outcomes)
-    assert found.estimate == pytest.approx(0.5, abs=0.25)
-    assert found.clusters == 8
+def test_arms_that_always_end_alike_differ_by_just_that() -> None:
+    on = [True, False, False, True] * 10
+    outcomes = [1.0 if choice else 0.25 for choice in on]
+    found = RandomisedDecisions(went_on=on, probabilities=[0.3] * 40).effect(outcomes)
+    assert (found.estimate, found.interval.low, found.interval.high) == pytest.approx((0.75, 0.75, 0.75))
+    assert found.clusters == 40
 
 
 def test_an_outcome_that_a_line_predicts_has_no_error(random: np.random.Generator) -> None:
