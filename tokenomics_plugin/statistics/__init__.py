@@ -57,6 +57,7 @@ from tokenomics_plugin.statistics.sample_size import (
     SampleSize,
     relative_half_width,
 )
+from tokenomics_plugin.statistics.standardised import Standardised, standardised_ratio
 
 __all__ = [
     "MAX_HALF_WIDTH",
@@ -88,6 +89,7 @@ __all__ = [
     "SampleSize",
     "SetShape",
     "Spread",
+    "Standardised",
     "StepFunction",
     "SuccessTotals",
     "Trials",
@@ -117,6 +119,7 @@ __all__ = [
     "relative_half_width",
     "require_same_tasks",
     "rule_of_three",
+    "standardised_ratio",
     "value_per_cost_within",
     "value_within",
     "wilson",

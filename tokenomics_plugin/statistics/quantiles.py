@@ -16,8 +16,8 @@ def normal_quantile(confidence: float) -> float:
     return float(special.ndtri(_upper_probability(confidence)))
 
 
-def t_quantile(confidence: float, *, degrees_of_freedom: int) -> float:
-    """The t with P(|T| <= t) = `confidence` for Student's T.
+def t_quantile(confidence: float, *, degrees_of_freedom: float) -> float:
+    """The t with P(|T| <= t) = `confidence` for Student's T; degrees of freedom may be fractional.
 
     Raises:
         ValueError: If `confidence` is not strictly between 0 and 1, or there is no degree of freedom.

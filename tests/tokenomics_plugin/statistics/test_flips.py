@@ -58,6 +58,13 @@ def test_many_tasks_give_the_normal_interval() -> None:
     assert (found.low, found.high) == pytest.approx((0.06 - 1.96 * error, 0.06 + 1.96 * error), abs=1e-5)
 
 
+def test_a_step_that_repaired_everything_may_go_on_to() -> None:
+    found = Flips(repaired=12, broken=0, tasks=12).net_share_interval()
+    assert found.high == 1
+    # (12 - 12 d)**2 = z**2 12 d (1 - d) below 1.
+    assert found.low == pytest.approx(12 / (12 + 1.959964**2), rel=1e-5)
+
+
 def test_repairs_among_flips_have_an_exact_interval() -> None:
     found = Flips(repaired=9, broken=1, tasks=100).repaired_among_flips()
     reference = stats.binomtest(9, 10).proportion_ci(0.95, method="exact")
