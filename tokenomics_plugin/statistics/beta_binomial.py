@@ -29,6 +29,9 @@ MAX_EXTRAPOLATION = 2
 _FIRST_GUESS = -1.4
 """Logit of a dispersion of 1/4."""
 _MAX_STEPS = 200
+_BORDER = 16.0
+"""Logit beyond which a dispersion is none, or infinite."""
+_LONGEST = 2.0
 _CLOSE = 1e-8
 
 
@@ -197,35 +200,38 @@ def _ladder(counts: NDArray[np.intp], weights: Floats) -> _Ladder:
 
 def _fit(ladder: _Ladder) -> tuple[Floats, Floats]:
     """Mean and dispersion of each sample."""
-    means = ladder.successes.sum(axis=1) / ladder.trials.sum(axis=1)
+    successes, failures, trials = ladder.successes, ladder.failures, ladder.trials
+    means = successes.sum(axis=1) / trials.sum(axis=1)
     dispersions = np.zeros_like(means)
-    mixed = ladder.successes[:, 0] + ladder.failures[:, 0] > ladder.trials[:, 0]
-    inside = (means > 0) & (means < 1) & (_slope_at_zero(ladder, means) > 0)
+    inside = (means > 0) & (means < 1) & (trials.shape[1] > 1) & (trials[:, 1:] > 0).any(axis=1)
+    mixed = successes[:, 0] + failures[:, 0] > trials[:, 0]
     # Where every task always ends the same way, the likelihood rises for ever with the dispersion.
     dispersions[inside & ~mixed] = inf
-    means[inside & ~mixed] = (ladder.successes[:, 0] / ladder.trials[:, 0])[inside & ~mixed]
+    means[inside & ~mixed] = (successes[:, 0] / trials[:, 0])[inside & ~mixed]
     climbing = inside & mixed
     if climbing.any():
-        means[climbing], rho = _climb(ladder.only(climbing), means[climbing])
-        dispersions[climbing] = rho / (1 - rho)
+        means[climbing], dispersions[climbing] = _dispersed(ladder.only(climbing), means[climbing])
     return means, dispersions
 
 
-def _slope_at_zero(ladder: _Ladder, means: Floats) -> Floats:
-    """Derivative of the log-likelihood by the dispersion where there is none (Tarone, Biometrika 66(3), 1979)."""
-    steps = np.arange(ladder.trials.shape[1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_success, by_failure = ladder.successes / means[:, None], ladder.failures / (1 - means)[:, None]
-    slope: Floats = (by_success + by_failure - ladder.trials) @ steps
-    return slope
+def _dispersed(ladder: _Ladder, shares: Floats) -> tuple[Floats, Floats]:
+    """The likelier of the best dispersion above 0 and none: a likelihood may have a top at either."""
+    heights, means, rho = _climb(ladder, shares)
+    without = ladder.successes.sum(axis=1) * np.log(shares) + ladder.failures.sum(axis=1) * np.log(1 - shares)
+    likelier = heights > without + _CLOSE
+    return np.where(likelier, means, shares), np.where(likelier, rho / (1 - rho), 0.0)
 
 
-def _climb(ladder: _Ladder, means: Floats) -> tuple[Floats, Floats]:
-    """Newton's method in (logit mean, logit rho), rho = theta / (1 + theta); steps that lead down are halved."""
+def _climb(ladder: _Ladder, means: Floats) -> tuple[Floats, Floats, Floats]:
+    """Log-likelihood, mean and rho = theta / (1 + theta) at the top.
+
+    Newton's method in (logit mean, logit rho); steps that lead down are halved.
+    """
     points = np.stack([np.log(means / (1 - means)), np.full_like(means, _FIRST_GUESS)], axis=1)
     height, slope, bend = _likelihood(ladder, points)
     for _ in range(_MAX_STEPS):
         steps = _newton_steps(slope, bend)
+        steps[abs(points[:, 1]) > _BORDER] = 0
         ahead = _likelihood(ladder, points + steps)
         while ((down := ahead[0] < height) & (abs(steps).max(axis=1) > _CLOSE)).any():
             steps[down] /= 2
@@ -236,7 +242,7 @@ def _climb(ladder: _Ladder, means: Floats) -> tuple[Floats, Floats]:
         points = points + steps
         height, slope, bend = _likelihood(ladder, points)
     means, rho = (1 / (1 + np.exp(-points))).T
-    return means, rho
+    return height, means, rho
 
 
 def _newton_steps(slope: Floats, bend: Floats) -> Floats:
@@ -247,7 +253,10 @@ def _newton_steps(slope: Floats, bend: Floats) -> Floats:
     divisor = np.where(concave, determinant, 1.0)
     newton = np.stack([b * slope[:, 1] - c * slope[:, 0], b * slope[:, 0] - a * slope[:, 1]], axis=1) / divisor[:, None]
     uphill = slope / (1 + abs(slope).max(axis=1, keepdims=True))
-    return np.clip(np.where(concave[:, None], newton, uphill), -2, 2)
+    steps = np.where(concave[:, None], newton, uphill)
+    # Long steps are shortened as a whole: bent, they might no longer lead up.
+    shortened: Floats = steps / np.maximum(1.0, abs(steps).max(axis=1, keepdims=True) / _LONGEST)
+    return shortened
 
 
 def _likelihood(ladder: _Ladder, points: Floats) -> tuple[Floats, Floats, Floats]:

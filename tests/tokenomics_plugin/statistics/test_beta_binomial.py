@@ -4,7 +4,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -32,6 +32,7 @@ def test_published_fit_from_the_trajectories_themselves(tau_airline: list[tuple[
     assert fit_beta_binomial(tau_airline) == fit_beta_binomial(TAU_AIRLINE)
 
 
+@example([(0, 2), (2, 2), (2, 2), (0, 3), (0, 3), (0, 3), (1, 5), (3, 6)])
 @given(tasks)
 def test_no_other_parameters_are_likelier(counts: list[tuple[int, int]]) -> None:
     fit = fit_beta_binomial(counts)
@@ -60,6 +61,13 @@ def test_tasks_that_are_all_alike_have_no_dispersion() -> None:
     assert fit == BetaBinomial(mean=0.5, dispersion=0.0)
     assert fit.success_at(5) == 0.5
     assert fit.alpha == inf
+
+
+def test_a_dispersion_may_be_likelier_though_a_little_of_it_is_not() -> None:
+    fit = fit_beta_binomial(counts := [(0, 2), (6, 8), (2, 2)])
+    assert fit.dispersion > 0
+    alike = float(stats.binom.logpmf([0, 6, 2], [2, 8, 2], 8 / 12).sum())
+    assert log_likelihood(counts, fit.alpha, fit.beta) > alike
 
 
 def test_tasks_that_always_end_the_same_way_are_not_worth_a_second_attempt() -> None:

@@ -61,8 +61,8 @@ def test_many_tasks_give_the_normal_interval() -> None:
 def test_a_step_that_repaired_everything_may_go_on_to() -> None:
     found = Flips(repaired=12, broken=0, tasks=12).net_share_interval()
     assert found.high == 1
-    # (12 - 12 d)**2 = z**2 12 d (1 - d) below 1.
-    assert found.low == pytest.approx(12 / (12 + 1.959964**2), rel=1e-5)
+    # (12 - 12 d)**2 = z**2 12 (1 - d**2) below 1.
+    assert found.low == pytest.approx((12 - 1.959964**2) / (12 + 1.959964**2), rel=1e-5)
 
 
 def test_repairs_among_flips_have_an_exact_interval() -> None:
