@@ -6,11 +6,11 @@ for evaluations of language models: Miller, arXiv 2411.00640).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import fsum, sqrt
 
 from tokenomics_plugin.statistics.bounds import Range
+from tokenomics_plugin.statistics.clusters import Pairs, as_pairs
 from tokenomics_plugin.statistics.quantiles import t_quantile
 
 __all__ = ["Mean", "cluster_mean"]
@@ -28,20 +28,18 @@ class Mean:
     """Independent draws behind it."""
 
 
-def cluster_mean(clusters: Iterable[tuple[float, float]], *, confidence: float = 0.95) -> Mean:
+def cluster_mean(clusters: Pairs, *, confidence: float = 0.95) -> Mean:
     """Estimate the mean per task from (sum, number of tasks) of each cluster.
 
     Raises:
-        ValueError: If there are fewer than two clusters, or no task.
+        ValueError: If there are fewer than two clusters, no task, or a sum is not finite.
     """
-    pairs = [(float(total), float(tasks)) for total, tasks in clusters]
-    if len(pairs) < 2:
-        raise ValueError(f"a mean's interval needs at least two clusters, got {len(pairs)}")
-    tasks = fsum(size for _, size in pairs)
+    totals, sizes = as_pairs(clusters).T
+    tasks = fsum(sizes.tolist())
     if tasks <= 0:
         raise ValueError(f"the clusters must hold tasks, got {tasks}")
-    mean = fsum(total for total, _ in pairs) / tasks
-    squares = fsum((total - mean * size) ** 2 for total, size in pairs)
-    standard_error = sqrt(len(pairs) / (len(pairs) - 1) * squares) / tasks
-    reach = t_quantile(confidence, degrees_of_freedom=len(pairs) - 1) * standard_error
-    return Mean(estimate=mean, interval=Range(low=mean - reach, high=mean + reach), clusters=len(pairs))
+    mean = fsum(totals.tolist()) / tasks
+    squares = fsum(((totals - mean * sizes) ** 2).tolist())
+    standard_error = sqrt(len(totals) / (len(totals) - 1) * squares) / tasks
+    reach = t_quantile(confidence, degrees_of_freedom=len(totals) - 1) * standard_error
+    return Mean(estimate=mean, interval=Range(low=mean - reach, high=mean + reach), clusters=len(totals))

@@ -10,13 +10,16 @@ the choices. No normal approximation below a few hundred tasks: Bowyer et al., a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import fsum, sqrt
 
-from tokenomics_plugin.statistics.bounds import Range
-from tokenomics_plugin.statistics.quantiles import normal_quantile, t_quantile
+import numpy as np
 
-__all__ = ["clustered_wilson", "rule_of_three", "wilson"]
+from tokenomics_plugin.statistics.bounds import Range
+from tokenomics_plugin.statistics.clusters import Floats
+from tokenomics_plugin.statistics.quantiles import exact_limits, normal_quantile, t_quantile
+
+__all__ = ["clopper_pearson", "clustered_wilson", "effective_wilson", "rule_of_three", "wilson"]
 
 
 def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> Range:
@@ -57,9 +60,8 @@ def clustered_wilson(clusters: Iterable[tuple[int, int]], *, confidence: float =
             raise ValueError(f"a cluster needs 0 <= successes <= trials and a trial, got ({successes}, {trials})")
     if not counts:
         raise ValueError("an interval needs at least one cluster")
-    share = sum(successes for successes, _ in counts) / sum(trials for _, trials in counts)
-    size = _effective_size(counts, share, confidence)
-    return wilson(share * size, size, confidence=confidence)
+    totals, sizes = np.asarray(counts, dtype=np.float64).T
+    return effective_wilson(totals, sizes, most=float(sizes.sum()), confidence=confidence)
 
 
 def rule_of_three(trials: int) -> float:
@@ -75,19 +77,45 @@ def rule_of_three(trials: int) -> float:
     return min(1.0, 3 / trials)
 
 
-def _effective_size(counts: Sequence[tuple[int, int]], share: float, confidence: float) -> float:
-    """How many independent tasks would tell as much about the proportion."""
-    trials = sum(size for _, size in counts)
-    if len(counts) == trials:
-        return trials
+def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> Range:
+    """Exact interval of a proportion: covers at least as often as it says, for any counts.
+
+    Source: Clopper and Pearson, Biometrika 26(4), 1934.
+
+    Raises:
+        ValueError: If there is no trial, or `successes` is not between 0 and `trials`.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"needs 0 <= successes <= trials and a trial, got successes={successes} and trials={trials}")
+    low, high = exact_limits(successes, trials, confidence=confidence)
+    return Range(low=low, high=high)
+
+
+def effective_wilson(totals: Floats, sizes: Floats, *, most: float, confidence: float) -> Range:
+    """Wilson's interval of sum(totals) / sum(sizes) on as many independent tasks as would tell as much.
+
+    Args:
+        totals: Sum, over the tasks of each cluster, of a number between 0 and 1.
+        sizes: Tasks of each cluster.
+        most: Independent trials that the clusters can count for at most.
+        confidence: Nominal coverage.
+    """
+    share = min(1.0, fsum(totals.tolist()) / fsum(sizes.tolist()))
+    size = _effective_size(totals, sizes, share, most, confidence)
+    return wilson(share * size, size, confidence=confidence)
+
+
+def _effective_size(totals: Floats, sizes: Floats, share: float, most: float, confidence: float) -> float:
+    if len(totals) == most:
+        return most
+    weight = fsum(sizes.tolist()) ** 2
     # As if the tasks of a cluster always ended alike: the least that they can tell.
-    least = trials**2 / sum(size**2 for _, size in counts)
-    if share in (0, 1) or len(counts) == 1:
+    least = weight / fsum((sizes**2).tolist())
+    if share in (0, 1) or len(totals) == 1:
         return least
-    degrees_of_freedom = len(counts) - 1
-    variance = fsum((successes - share * size) ** 2 for successes, size in counts) / trials**2
-    variance *= len(counts) / degrees_of_freedom
+    degrees_of_freedom = len(totals) - 1
+    variance = fsum(((totals - share * sizes) ** 2).tolist()) / weight * len(totals) / degrees_of_freedom
     penalty = (normal_quantile(confidence) / t_quantile(confidence, degrees_of_freedom=degrees_of_freedom)) ** 2
     if variance == 0:
-        return trials * penalty
-    return min(trials, share * (1 - share) / variance) * penalty
+        return most * penalty
+    return min(most, share * (1 - share) / variance) * penalty

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,3 +65,22 @@ def true_cost_per_success() -> float:
 @pytest.fixture
 def true_rate() -> float:
     return TRUE_RATE
+
+
+@pytest.fixture
+def slack() -> Callable[[int], float]:
+    """Three standard errors of a coverage of 95 % measured in so many samples."""
+    return lambda replications: 3 * sqrt(0.95 * 0.05 / replications)
+
+
+@pytest.fixture
+def tau_airline() -> list[tuple[int, int]]:
+    """(successes, trials) of the 50 tasks of tau-bench airline that gpt-4o tried four times each."""
+    folder = Path(os.environ.get("TOKENOMICS_SHARED_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
+    path = folder / "trajectories/tau-bench-gpt4o-airline/historical_trajectories/gpt-4o-airline.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent: name the folder of the data in TOKENOMICS_SHARED_DATA")
+    rewards: dict[int, list[float]] = {}
+    for run in json.loads(path.read_text(encoding="utf-8")):
+        rewards.setdefault(run["task_id"], []).append(run["reward"])
+    return [(int(sum(found)), len(found)) for found in rewards.values()]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tokenomics_plugin.statistics import clustered_wilson, rule_of_three, wilson
+from tokenomics_plugin.statistics import clopper_pearson, clustered_wilson, rule_of_three, wilson
 
 counts = st.integers(1, 2000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
 clusters = st.lists(
@@ -127,6 +127,18 @@ def test_nominal_coverage_holds_by_cluster(
         covered += true_rate in clustered_wilson((int(count), trials) for count in runs.successes.sum(axis=1))
     # Three standard errors of a coverage over 800 replications are 2.3 points.
     assert covered / replications == pytest.approx(0.95, abs=0.023)
+
+
+@given(counts)
+def test_the_exact_interval_agrees_with_scipy(pair: tuple[int, int]) -> None:
+    found = clopper_pearson(*pair)
+    reference = stats.binomtest(*pair).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-9)
+
+
+def test_the_exact_interval_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="a trial"):
+        clopper_pearson(0, 0)
 
 
 def test_what_never_happened_in_a_hundred_tasks_happens_in_at_most_three_percent() -> None:

@@ -48,6 +48,17 @@ def test_no_spread_gives_a_point() -> None:
     assert (found.confidence_set.low, found.confidence_set.high) == pytest.approx((2, 2))
 
 
+def test_what_costs_nothing_costs_nothing_per_success() -> None:
+    found = ratio_of_sums([(0, 1), (0, 2), (0, 1)])
+    assert (found.estimate, found.confidence_set.low, found.confidence_set.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_a_confidence_is_a_probability(confidence: float) -> None:
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        ratio_of_sums([(1, 1), (2, 1)], confidence=confidence)
+
+
 def test_denominator_near_zero_leaves_the_ratio_without_an_upper_limit() -> None:
     rare = [(1.0, 0)] * 11 + [(1.0, 1)]
     found = ratio_of_sums(rare).confidence_set
