@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -114,6 +115,8 @@ class ModelCall:
     """Nanoseconds since the epoch; `None` when the sender's clock stepped back in between."""
     usage: TokenUsage | None = None
     """Tokens in disjoint classes; `None` when nothing was reported."""
+    reported_cost_usd: Decimal | None = None
+    """What it cost as its log says; `None` when it does not."""
     is_usage_estimated: bool = False
     """Whether the count of output tokens is an estimate."""
     context: Context | None = None

@@ -7,6 +7,7 @@ fit. A price with more is rounded, and the reconciliation shows by how much.
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import mul
 from typing import Final, NamedTuple
 
 from tokenomics_plugin.pricing import Counts, PriceBook, Rates
@@ -68,7 +69,13 @@ class Tariffs:
         quote = self._prices.quote(call) if rates is None or call.is_cache_hit else rates.quote(call)
         if quote.usd is None or counts is None:
             return quote.usd, UNPRICED
-        return quote.usd, _by_time(quote.usd, sum(counts)) if rates is None else self._by_class(rates)
+        return quote.usd, self._by_class(rates) if rates is not None else self._shared_out(quote.usd, call, counts)
+
+    def _shared_out(self, cost: Decimal, call: ModelCall, counts: Counts) -> Tariff:
+        """A cost of the whole call: by the lists' proportions where its log stated it, else alike for all tokens."""
+        rates = None if call.reported_cost_usd is None else self._prices.list_rates(call)
+        listed = None if rates is None else self._by_class(rates)
+        return (listed and _scaled(listed, attodollars(cost), counts)) or _by_time(cost, sum(counts))
 
     def _by_class(self, rates: Rates) -> Tariff:
         known = self._known.get(id(rates))
@@ -80,8 +87,17 @@ class Tariffs:
         return known[1]
 
 
+def _scaled(tariff: Tariff, amount: int, counts: Counts) -> Tariff | None:
+    """A tariff in the same proportions by which a call costs another amount; `None` where it is free by this one."""
+    listed = sum(map(mul, tariff, counts))
+    if listed <= 0:
+        return None
+    tokens = [each * amount // listed for each in tariff[:-1]]
+    return Tariff._make([*tokens, amount - sum(map(mul, tokens, counts))])
+
+
 def _by_time(cost: Decimal, tokens: int) -> Tariff:
-    """A machine's price: each token costs the same, and what does not divide stays with the call."""
+    """A price of the whole call: each token costs the same, and what does not divide stays with the call."""
     amount = attodollars(cost)
     each, rest = divmod(amount, tokens) if tokens else (0, amount)
     return Tariff(each, each, each, each, each, rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Protocol
 
 from tokenomics_plugin.usage import TokenUsage
@@ -45,6 +46,11 @@ class Billable(Protocol):
     @property
     def usage(self) -> TokenUsage | None:
         """Its tokens; `None` when nothing was reported."""
+        ...
+
+    @property
+    def reported_cost_usd(self) -> Decimal | None:
+        """What its log says that it cost; `None` when it does not."""
         ...
 
     @property

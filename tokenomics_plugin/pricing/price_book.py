@@ -188,17 +188,20 @@ class PriceBook:
             return price.quote(span)
         if span.reported_cost_usd is not None:
             return Quote(usd=span.reported_cost_usd)
-        rates = self._listed(span)
+        rates = self.list_rates(span)
         return Quote(unpriced=Unpriced.MODEL_UNKNOWN) if rates is None else rates.quote(span)
 
     def rates(self, span: Billable) -> Rates | None:
-        """What the tokens of a model call cost by class; `None` when no list says, or the price is by the hour."""
+        """What the tokens of a model call cost by class; `None` when the price is by the hour, or of the whole call."""
         if span.is_cache_hit:
             return _FREE
         price = self._own_price(span)
-        return self._listed(span) if price is None else price.rates
+        if price is not None:
+            return price.rates
+        return self.list_rates(span) if span.reported_cost_usd is None else None
 
-    def _listed(self, span: Billable) -> Rates | None:
+    def list_rates(self, span: Billable) -> Rates | None:
+        """What the public lists said at the time of the call; `None` when they do not know the model."""
         return self._list.rates(span, datetime.fromtimestamp(span.start_unix_nano / 1e9, UTC))
 
     def _own_price(self, span: Billable) -> Price | None:

@@ -31,6 +31,13 @@ _CONDUCT_COUNTS: Final = (
     semconv.PLAN_STEPS_COMPLETED,
 )
 
+# A clock that stepped back leaves a negative number; how long the span took is then unknown. Times that an importer
+# made up say nothing of it either. In ClickHouse the exporter's Duration is unsigned and wraps around, so bound it from
+# above.
+_DURATION: Final = (
+    f"CASE WHEN Duration >= 0 AND coalesce(SpanAttributes['{semconv.TIME_SYNTHESIZED}'], '') = '' THEN Duration END"
+)
+
 SPANS: Final = f"""
 SELECT
     TraceId,
@@ -39,10 +46,7 @@ SELECT
     SpanName,
     ServiceName,
     epoch_ns(Timestamp),     -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
-    -- A clock that stepped back leaves a negative number; how long the span took is then unknown.
-    -- ClickHouse: the exporter's Duration is unsigned and wraps around, so bound it from above.
-    -- Times that an importer made up say nothing of it either.
-    CASE WHEN Duration >= 0 AND coalesce(SpanAttributes['{semconv.TIME_SYNTHESIZED}'], '') = '' THEN Duration END,
+    {_DURATION},
     StatusCode,
     ErrorType,
     OperationName,
@@ -112,7 +116,7 @@ SELECT
     nullif(ParentSpanId, ''),
     SpanName,
     epoch_ns(Timestamp),     -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
-    CASE WHEN Duration >= 0 THEN Duration END,     -- as in SPANS
+    {_DURATION},
     StatusCode,
     ErrorType,
     OperationName,
@@ -123,6 +127,7 @@ SELECT
     ToolName,
     TaskId,
     TaskGroup,
+    nullif(SpanAttributes['{semconv.USAGE_COST}'], ''),
     InputTokens,
     OutputTokens,
     CacheReadInputTokens,

@@ -11,7 +11,7 @@ from tokenomics_plugin.outcome import Outcome, as_money
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["outcome", "span_record", "usage"]
+__all__ = ["cost", "outcome", "span_record", "usage"]
 
 
 def span_record(row: tuple[Any, ...]) -> SpanRecord:
@@ -78,7 +78,7 @@ def span_record(row: tuple[Any, ...]) -> SpanRecord:
         task_id=task_id,
         task_group=task_group,
         usage=usage(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens),
-        reported_cost_usd=_cost(reported_cost),
+        reported_cost_usd=cost(reported_cost),
         time_to_first_chunk_s=time_to_first_chunk_s,
         node_name=node_name,
         operation_id=operation_id,
@@ -109,7 +109,7 @@ def outcome(row: tuple[Mapping[str, str], str | None, int]) -> Outcome:
     return Outcome.from_attributes({semconv.OUTCOME_OBSERVED_TIME: time_unix_nano, **attributes}, trace_id=trace_id)
 
 
-def _cost(text: str | None) -> Decimal | None:
+def cost(text: str | None) -> Decimal | None:
     """An amount of money; `None` for what is none, which a foreign sender may write."""
     try:
         amount = as_money("cost", text)

@@ -18,7 +18,7 @@ from tokenomics_plugin import semconv
 from tokenomics_plugin.ancestry import inherited
 from tokenomics_plugin.context_blocks import Context, resolve
 from tokenomics_plugin.outcome import Outcome
-from tokenomics_plugin.store.records import usage
+from tokenomics_plugin.store.records import cost, usage
 from tokenomics_plugin.trajectory import (
     UNNAMED_ERROR,
     ModelCall,
@@ -52,6 +52,7 @@ class Row(NamedTuple):
     tool_name: str | None
     task_id: str | None
     task_group: str | None
+    reported_cost: str | None
     input_tokens: int | None
     output_tokens: int | None
     cache_read_tokens: int | None
@@ -241,6 +242,7 @@ def _model_call(row: Row, around: Mapping[str, _Around], contexts: Mapping[str, 
         started_unix_nano=row.start_unix_nano,
         ended_unix_nano=row.end_unix_nano,
         usage=_usage(row),
+        reported_cost_usd=cost(row.reported_cost),
         is_usage_estimated=row.is_usage_estimated,
         context=contexts.get(row.span_id),
         answer_hash=row.result_fingerprint,

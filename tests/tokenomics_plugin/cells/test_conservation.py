@@ -36,7 +36,7 @@ from tokenomics_plugin.trajectory import ModelCall, Trajectory
 from tokenomics_plugin.usage import TokenUsage
 
 CAUSES = [Cause("D1", Tier.A), Cause("D8", Tier.B), Cause("D20", Tier.C)]
-MODELS = ["m", "m2", "hourly", "unlisted"]
+MODELS = ["m", "m2", "hourly", "unlisted", "gpt-4o"]
 PRICES = PriceBook(
     [
         Price(
@@ -106,6 +106,7 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
                 started_unix_nano=number,
                 ended_unix_nano=number + draw(st.integers(0, 10**10)),
                 usage=usage,
+                reported_cost_usd=draw(st.none() | st.decimals(0, 3, places=6)),
                 context=draw(contexts([call.context for call in calls], spans)),
                 answer_hash=draw(st.none() | st.integers(0, 7).map("k:{}".format)),
                 step_kind=draw(st.sampled_from([None, "act", "plan"])),

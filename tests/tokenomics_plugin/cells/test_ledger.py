@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,8 @@ from tokenomics_plugin.cells import (
     Part,
     RunOutcome,
     Tier,
+    TokenClass,
+    cells_of,
 )
 from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.trajectory import Step, Trajectory
@@ -70,6 +73,18 @@ def test_a_carried_block_is_productive_where_both_it_and_the_call_are_in_the_sli
     in_s0, in_s2 = 10 + 5, 10 + 5 + 9
     assert tokens(summary)[Label.PRODUCTIVE] == in_s0 + in_s2
     assert tokens(summary)[Label.UNKNOWN] == 10 + 7 + 100
+
+
+def test_a_cost_that_the_log_states_is_split_as_the_list_would_split_its_own(make: Any) -> None:
+    call = make.call("s", [make.block("u", tokens=100)], counts=(100, 0, 0, 50, 0), model="gpt-4o")
+    call = replace(call, provider="openai", reported_cost_usd=Decimal("0.03"))
+    cells = cells_of(Trajectory(trace_id="t", steps=(call,)), PriceBook())
+
+    # The list says 2.50 and 10 USD per million tokens, so twice as much for the output.
+    assert {cell.token_class: cell.usd for cell in cells if cell.tokens} == {
+        TokenClass.IN_FRESH: Decimal("0.01"),
+        TokenClass.OUT_VISIBLE: Decimal("0.02"),
+    }
 
 
 def test_planning_and_verifying_are_overhead(make: Any, prices: PriceBook) -> None:
