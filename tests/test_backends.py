@@ -313,8 +313,8 @@ def _mlflow_trace(trace: Any) -> ShownTrace:
     attributes = [
         {item["key"]: next(iter(item["value"].values())) for item in span["attributes"]} for span in trace["spans"]
     ]
-    # MLflow takes an agent's sums for those of its calls. The conventions give an agent no sum of what caches served, so
-    # the trace's misses that: what it shows of each call is added up.
+    # MLflow takes an agent's sums for those of its calls. The conventions give an agent no sum of what caches served,
+    # so the trace's misses that: what it shows of each call is added up.
     cache_reads = (table.get("gen_ai.usage.cache_read.input_tokens", 0) for table in attributes)
     return ShownTrace(
         tokens=Tokens(

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -28,6 +29,16 @@ QUESTION: Any = {"messages": [("user", "what is 1 + 2?")]}
 
 Spans = Callable[..., list[ReadableSpan]]
 Tree = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class OfSpan:
+    """A run whose span has been started."""
+
+    span: trace.Span
+
+    def started_span(self) -> trace.Span:
+        return self.span
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
@@ -213,7 +224,7 @@ def test_an_ambient_span_heals_where_it_was_left_behind(tracer_provider: TracerP
         left_behind: list[Any] = []
 
         def in_another_context() -> None:
-            ambient = AmbientSpan.attach(tracer.start_span("inner"))
+            ambient = AmbientSpan.attach(OfSpan(tracer.start_span("inner")))
             left_behind.extend([ambient, otel_context.get_current()])
 
         token = otel_context.attach(otel_context.get_current())
