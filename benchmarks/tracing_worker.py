@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware
@@ -115,8 +115,14 @@ def tokenomics_middleware(setting: Setting) -> Tracer:
     from tokenomics_langchain import TokenomicsMiddleware
 
     handler = _our_handler(setting)
+    # It listens to the whole process for as long as it lives, so it must not live while others are measured.
     middleware = [TokenomicsMiddleware(handler=handler)]
-    return Tracer(wiring=Wiring(middleware=middleware), open_runs=lambda: handler.open_runs)
+    return Tracer(
+        wiring=Wiring(middleware=middleware),
+        open_runs=lambda: handler.open_runs,
+        switch_off=middleware.clear,
+        switch_on=lambda: middleware.append(TokenomicsMiddleware(handler=handler)),
+    )
 
 
 def tokenomics_graph(setting: Setting) -> Tracer:
@@ -233,8 +239,7 @@ class Worker:
     tracer: Tracer
     setting: Setting
     open_spans: OpenSpans
-    program: Callable[[str, int, bool], Program]
-    """By its name, its size and whether it is traced."""
+    runner: asyncio.Runner
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Call a program so often, and tell what that took or what it left behind."""
@@ -245,12 +250,15 @@ class Worker:
         traced_s, untraced_s = [], []
         traced_result = untraced_result = ""
         for _ in range(calls):
-            gc.collect()
-            seconds, untraced_result = self._call_untraced(self.program(name, size, False))
+            self.tracer.switch_off()
+            seconds, untraced_result = self._call_untraced(PROGRAMS[name](size, Wiring(), self.runner))
             untraced_s.append(seconds)
+            self.tracer.switch_on()
+            program = PROGRAMS[name](size, self.tracer.wiring, self.runner)
             gc.collect()
-            seconds, traced_result = self._call(self.program(name, size, True))
+            seconds, traced_result = self._call(program)
             traced_s.append(seconds)
+            del program
         return {
             "traced_s": traced_s,
             "untraced_s": untraced_s,
@@ -258,7 +266,7 @@ class Worker:
         }
 
     def _weigh(self, name: str, size: int, calls: int) -> dict[str, Any]:
-        program, exporter = self.program(name, size, True), self.setting.exporter
+        program, exporter = PROGRAMS[name](size, self.tracer.wiring, self.runner), self.setting.exporter
         exporter.spans, exporter.bytes = 0, 0
         for _ in range(calls):
             self._call(program)
@@ -274,12 +282,11 @@ class Worker:
 
     def _call_untraced(self, program: Program) -> tuple[float, str]:
         exporter = self.setting.exporter
-        self.tracer.switch_off()
         exporter.spans, exporter.bytes = 0, None
+        gc.collect()
         called = self._call(program)
         if exporter.spans:
             raise RuntimeError(f"{exporter.spans} spans of a program that should not be traced")
-        self.tracer.switch_on()
         return called
 
     def _call(self, program: Program) -> tuple[float, str]:
@@ -307,13 +314,7 @@ def start(arguments: argparse.Namespace, runner: asyncio.Runner) -> Worker:
     trace.set_tracer_provider(provider)
     content = {"on": True, "off": False, None: None}[arguments.content]
     setting = Setting(provider=provider, exporter=exporter, content=content, metrics=arguments.metrics)
-    tracer = TRACERS[arguments.tracer](setting)
-
-    @cache
-    def program(name: str, size: int, is_traced: bool) -> Program:
-        return PROGRAMS[name](size, tracer.wiring if is_traced else Wiring(), runner)
-
-    return Worker(tracer=tracer, setting=setting, open_spans=open_spans, program=program)
+    return Worker(tracer=TRACERS[arguments.tracer](setting), setting=setting, open_spans=open_spans, runner=runner)
 
 
 def main() -> None:

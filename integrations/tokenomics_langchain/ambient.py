@@ -28,8 +28,8 @@ __all__ = ["AmbientSpan", "Shown", "span_in", "with_span"]
 class Shown(Protocol):
     """What a span shows, or will show."""
 
-    def started_span(self) -> Span | None:
-        """The span, started now if it was not; `None` when nothing shows it."""
+    def current_span(self) -> Span | None:
+        """The span, started now if it was not; `None` when it is not to be current."""
 
 
 class AmbientSpan(Context):
@@ -49,9 +49,9 @@ class AmbientSpan(Context):
         otel_context.attach(ambient)
         return ambient
 
-    def shows(self, run: Shown | None) -> bool:
+    def shows(self, run: Shown) -> bool:
         """Whether this is the context of a run that is open."""
-        return run is not None and self._run is run
+        return self._run is run
 
     def heal(self) -> None:
         """Name the span again that was current before; where this still is the current context, leave it."""
@@ -67,7 +67,7 @@ class AmbientSpan(Context):
         if key != _CURRENT_SPAN:
             return self._rest.get(key, default)
         run = self._run
-        span = None if run is None else run.started_span()
+        span = None if run is None else run.current_span()
         return self._previous.get(key, default) if span is None else span
 
     def copy(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from langchain_core.documents import Document
@@ -26,15 +26,20 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from tokenomics_langchain.ambient import AmbientSpan
+from tokenomics_langchain.backlog import drain_all
+from tokenomics_langchain.chains import branch_name, is_step
 from tokenomics_langchain.content import ContentCapture, Redaction
+from tokenomics_langchain.context import Carried
 from tokenomics_langchain.events import CallEvents
+from tokenomics_langchain.live_runs import LiveRun
 from tokenomics_langchain.messages import input_content, prompt_content
 from tokenomics_langchain.metrics import MetricsGeneration, metrics_of
 from tokenomics_langchain.on_demand import OnDemandHandler
 from tokenomics_langchain.plans import Planner, Planners, PlanSchema
 from tokenomics_langchain.providers import shared_by, tracer_of
 from tokenomics_langchain.recorder import Recorder
-from tokenomics_langchain.runs import Moment, Run
+from tokenomics_langchain.runs import Moment, NodeRole, Run
 from tokenomics_langchain.steps import declared_step_kinds
 from tokenomics_plugin import semconv
 from tokenomics_plugin.fingerprint import FingerprintKeys
@@ -42,6 +47,7 @@ from tokenomics_plugin.fingerprint import FingerprintKeys
 __all__ = ["TokenomicsCallbackHandler"]
 
 _LOGGER = logging.getLogger(__name__)
+_MODEL_NODE: Final = NodeRole.MODEL.value
 
 
 class TokenomicsCallbackHandler(GraphCallbackHandler):
@@ -96,7 +102,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             else ContentCapture(on_spans=capture_content, redact=redact)
         )
         shared = shared_by(tracer_provider, max_open=max_open_runs, idle_limit_s=idle_limit_s)
-        self._runs = shared.runs
+        self._shared, self._runs, self._live = shared, shared.runs, shared.runs.live
+        declared = Planners(planners)
+        # Content and plans are read when they are reported: they may be of any size, and may change.
+        self._is_prompt = bool(capture) or bool(declared)
         self._recorder = Recorder(
             tracer_of(tracer_provider),
             shared=shared,
@@ -104,7 +113,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             metrics=metrics_of(meter_provider, metrics or MetricsGeneration.from_environment()),
             events=CallEvents(logger_provider, redact=redact),
             fingerprint_keys=fingerprint_keys or FingerprintKeys.from_environment(),
-            planners=Planners(planners),
+            planners=declared,
             step_kinds=declared_step_kinds(step_kinds),
             report=self._report_failure,
         )
@@ -112,6 +121,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     @property
     def open_runs(self) -> int:
         """Number of runs that have started and not ended, of all handlers of the provider."""
+        drain_all()
         return len(self._runs)
 
     @cached_property
@@ -125,7 +135,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     def find(self, run_id: UUID | None) -> Run | None:
         """An open run; `None` when it has ended, or nobody records it."""
+        if (live := self._live.find(run_id)) is None:
+            return None
+        live.backlog.drain()
         return self._runs.find(run_id)
+
+    def find_live(self, run_id: UUID | None) -> LiveRun | None:
+        """The same as it was heard, with less to be known of it for now."""
+        return self._live.find(run_id)
 
     def remembers_interruption(self, thread_id: str | None, checkpoint_id: str) -> bool:
         """Whether a run that was interrupted there was recorded in this process."""
@@ -141,7 +158,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     def is_recording(self, run_id: UUID | None) -> bool:
         """Whether a run is open that this handler, or another one of its provider, records."""
-        return self._runs.find(run_id) is not None
+        return self._live.find(run_id) is not None
 
     # Chains
 
@@ -160,29 +177,42 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A chain, in LangChain's wide sense, starts."""
         try:
-            self._recorder.chain_started(
-                run_id,
+            moment = moment or Moment.of_start()
+            live = self._begin(run_id, parent_run_id, moment)
+            if live is None:
+                return
+            tags, metadata = tags or [], metadata or {}
+            is_node = is_step(tags)
+            live.is_model_node = is_node and name == _MODEL_NODE
+            if is_node or name == metadata.get("langgraph_node") or branch_name(tags) is not None:
+                _attach(live, moment)
+            self._add(
+                live,
+                self._recorder.chain_started,
+                live,
                 parent_run_id,
                 name=name,
                 inputs=inputs,
-                tags=tags or (),
-                metadata=metadata or {},
-                moment=moment or Moment.now(),
+                tags=tags,
+                metadata=metadata,
+                moment=moment,
             )
+            if is_node and "ls_integration" not in metadata:
+                live.backlog.drain()  # before the node changes its state in place
         except Exception as error:
             self._report_failure("on_chain_start", error)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A chain has ended."""
         try:
-            self._recorder.chain_ended(run_id, outputs, moment or Moment.now())
+            self._end(run_id, self._recorder.chain_ended, outputs, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_chain_end", error)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A chain has raised."""
         try:
-            self._recorder.failed(run_id, error, moment or Moment.now())
+            self._end(run_id, self._recorder.failed, error, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_chain_error", error)
 
@@ -198,6 +228,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 serialized,
                 messages[0],
                 run_id,
+                carried=Carried.now(messages[0]),
                 content=lambda: input_content(messages[0]),
                 **kwargs,
             )
@@ -212,6 +243,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 serialized,
                 prompts,
                 run_id,
+                carried=None,
                 content=lambda: prompt_content(prompts),
                 **kwargs,
             )
@@ -225,21 +257,21 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         try:
             usage = getattr(getattr(chunk, "message", None), "usage_metadata", None)
             text = token if isinstance(token, str) and token else _call_text(chunk)
-            self._recorder.chunk_arrived(run_id, chunk or object(), text, usage, moment or Moment.now())
+            self._note_chunk(run_id, chunk or object(), text, usage, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_llm_new_token", error)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """An event of a `version="v3"` stream has arrived."""
         try:
-            self._recorder.chunk_arrived(run_id, event, "", None, moment or Moment.now())
+            self._note_chunk(run_id, event, "", None, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_stream_event", error)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A call of a model has ended."""
         try:
-            self._recorder.model_ended(run_id, response, moment or Moment.now())
+            self._end(run_id, self._recorder.model_ended, response, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_llm_end", error)
 
@@ -254,7 +286,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A call of a model has raised, or its stream was closed."""
         try:
-            self._recorder.model_failed(run_id, error, response, moment or Moment.now())
+            self._end(run_id, self._recorder.model_failed, error, response, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_llm_error", error)
 
@@ -277,9 +309,16 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A tool starts."""
         try:
+            moment = moment or Moment.of_start()
+            live = self._begin(run_id, parent_run_id, moment)
+            if live is None:
+                return
+            _attach(live, moment)
             about = serialized or {}
-            self._recorder.tool_started(
-                run_id,
+            self._add(
+                live,
+                self._recorder.tool_started,
+                live,
                 parent_run_id,
                 name=about.get("name", name),
                 description=about.get("description"),
@@ -287,7 +326,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 arguments=input_str if inputs is None else inputs,
                 tags=tags or (),
                 metadata=metadata or {},
-                moment=moment or Moment.now(),
+                moment=moment,
             )
         except Exception as error:
             self._report_failure("on_tool_start", error)
@@ -295,14 +334,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A tool has ended."""
         try:
-            self._recorder.tool_ended(run_id, output, moment or Moment.now())
+            self._end(run_id, self._recorder.tool_ended, output, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_tool_end", error)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A tool has raised."""
         try:
-            self._recorder.failed(run_id, error, moment or Moment.now())
+            self._end(run_id, self._recorder.failed, error, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_tool_error", error)
 
@@ -321,14 +360,20 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval starts."""
         try:
-            self._recorder.retrieval_started(
-                run_id,
+            moment = moment or Moment.of_start()
+            live = self._begin(run_id, parent_run_id, moment)
+            if live is None:
+                return
+            self._add(
+                live,
+                self._recorder.retrieval_started,
+                live,
                 parent_run_id,
                 name=name,
                 tags=tags or (),
                 metadata=metadata or {},
                 content=lambda: {semconv.GEN_AI_RETRIEVAL_QUERY_TEXT: query},
-                moment=moment or Moment.now(),
+                moment=moment,
             )
         except Exception as error:
             self._report_failure("on_retriever_start", error)
@@ -338,14 +383,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval has ended."""
         try:
-            self._recorder.retrieval_ended(run_id, documents, moment or Moment.now())
+            self._end(run_id, self._recorder.retrieval_ended, documents, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_retriever_end", error)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
         """A retrieval has raised."""
         try:
-            self._recorder.failed(run_id, error, moment or Moment.now())
+            self._end(run_id, self._recorder.failed, error, moment or Moment.now())
         except Exception as error:
             self._report_failure("on_retriever_error", error)
 
@@ -354,14 +399,17 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_interrupt(self, event: GraphInterruptEvent, **_: Any) -> None:
         """A graph stops, to be resumed."""
         try:
-            self._recorder.interrupted(event.run_id, event.checkpoint_id, len(event.interrupts))
+            if (live := self._live.find(event.run_id)) is not None:
+                count = len(event.interrupts)
+                self._add(live, self._recorder.interrupted, live.run_id, event.checkpoint_id, count)
         except Exception as error:
             self._report_failure("on_interrupt", error)
 
     def on_resume(self, event: GraphResumeEvent, **_: Any) -> None:
         """A graph goes on where it had stopped."""
         try:
-            self._recorder.resumed(event.run_id, event.checkpoint_id)
+            if (live := self._live.find(event.run_id)) is not None:
+                self._add(live, self._recorder.resumed, live.run_id, event.checkpoint_id, Moment.now())
         except Exception as error:
             self._report_failure("on_resume", error)
 
@@ -372,6 +420,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         inputs: Sequence[Any],
         run_id: UUID,
         *,
+        carried: Carried | None,
         content: Callable[[], dict[str, Any]],
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
@@ -381,9 +430,17 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         moment: Moment | None = None,
         **_: Any,
     ) -> None:
-        self._recorder.model_started(
+        moment = moment or Moment.of_start()
+        live = self._begin(run_id, parent_run_id, moment)
+        if live is None:
+            return
+        if live.parent is not None and live.parent.is_model_node:
+            _attach(live, moment)
+        self._add(
+            live,
+            self._recorder.model_started,
             operation,
-            run_id,
+            live,
             parent_run_id,
             serialized=serialized or {},
             inputs=inputs,
@@ -391,9 +448,37 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             options=options or {},
             tags=tags or (),
             metadata=metadata or {},
+            carried=carried,
             content=content,
-            moment=moment or Moment.now(),
+            moment=moment,
         )
+
+    def _note_chunk(self, run_id: UUID, chunk: Any, text: str, usage: Mapping[str, Any] | None, moment: Moment) -> None:
+        live = self._live.find(run_id)
+        if live is not None and live.owner is self:
+            self._add(live, self._recorder.chunk_arrived, run_id, chunk, text, usage, moment)
+
+    # What all have in common
+
+    def _begin(self, run_id: UUID, parent_run_id: UUID | None, moment: Moment) -> LiveRun | None:
+        live = self._live.begin(run_id, parent_run_id, moment.enclosing_run_id, self)
+        if live is not None and live.parent is None:
+            self._shared.watch_provider()
+        return live
+
+    def _add(self, live: LiveRun, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """Have an event recorded when that costs less; what must not wait is recorded now."""
+        live.backlog.add(self._report_failure, step, *args, **kwargs)
+        if self._is_prompt:
+            live.backlog.drain()
+
+    def _end(self, run_id: UUID, step: Callable[..., None], *args: Any) -> None:
+        live = self._live.end(run_id)
+        if live is None:
+            return
+        self._add(live, step, run_id, *args)
+        if live.is_outermost:
+            live.backlog.drain()
 
     def _report_failure(self, callback: str, error: Exception) -> None:
         if callback not in self._reported:
@@ -405,6 +490,12 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 type(error).__qualname__,
             )
             _LOGGER.debug("where it failed:\n%s", "".join(traceback.format_tb(error.__traceback__)))
+
+
+def _attach(live: LiveRun, moment: Moment) -> None:
+    """Make the context current in which a run's span may turn out to be."""
+    if moment.is_live:
+        live.ambient = AmbientSpan.attach(live)
 
 
 def _call_text(chunk: Any) -> str:

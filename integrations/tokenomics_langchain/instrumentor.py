@@ -54,7 +54,7 @@ class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             raise ValueError(f"got a handler together with {', '.join(options)}: give these to the handler")
         tracing = handler or TokenomicsCallbackHandler(**options)
 
-        self._frames = ModelFrames(tracing.find)
+        self._frames = ModelFrames(tracing.find_live)
         self._frames.install()
         self._listeners = (listen(tracing), listen(self._frames.stream_starts))
 

@@ -22,13 +22,14 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span, set_span_in_context
 
-from tokenomics_langchain.ambient import AmbientSpan, Shown
+from tokenomics_langchain.ambient import AmbientSpan
+from tokenomics_langchain.live_runs import LiveRun
 
 __all__ = ["FindRun", "ModelFrames"]
 
 _LOGGER = logging.getLogger(__name__)
 
-FindRun = Callable[[UUID], Shown | None]
+FindRun = Callable[[UUID], LiveRun | None]
 """A model call, by the id of its run; `None` where nothing records it."""
 
 _beginning: ContextVar[_Stream | None] = ContextVar("tokenomics_stream_that_begins", default=None)
@@ -42,7 +43,7 @@ class _Stream:
         self._inside: Context | None = None
         self._outside: Context | None = None
 
-    def begin(self, call: Shown | None) -> None:
+    def begin(self, call: LiveRun | None) -> None:
         """Make its span current in this step, and in those that follow."""
         self._has_begun = True
         span = None if call is None else call.started_span()
@@ -163,9 +164,10 @@ class ModelFrames:
 
     def _attach(self, run_manager: Any) -> AmbientSpan | None:
         call = None if run_manager is None else self._find_run(run_manager.run_id)
-        current = otel_context.get_current()
-        is_current = isinstance(current, AmbientSpan) and current.shows(call)
-        return None if call is None or is_current else AmbientSpan.attach(call)
+        if call is None:
+            return None
+        call.is_current, current = True, otel_context.get_current()
+        return None if isinstance(current, AmbientSpan) and current.shows(call) else AmbientSpan.attach(call)
 
 
 def _around_stream(stream: Callable[..., Any]) -> Callable[..., Any]:

@@ -98,7 +98,8 @@ class OnDemandHandler(GraphCallbackHandler):
 
     def _keep(self, root_id: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         events = self._waiting.setdefault(root_id, [])
-        events.append((method, args, {**kwargs, "moment": Moment.now()._replace(is_live=False)}))
+        moment = Moment.of_start() if method in _STARTS else Moment.now()
+        events.append((method, args, {**kwargs, "moment": moment._replace(is_live=False)}))
         if len(events) > _MAX_EVENTS:
             self._forget(root_id)
         elif len(self._waiting) > _MAX_TREES:

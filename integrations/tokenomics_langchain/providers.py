@@ -111,7 +111,7 @@ def _sweep(runs: weakref.ref[Runs]) -> None:
     if (open_runs := runs()) is None:
         return
     try:
-        open_runs.sweep()
         drain_all()
+        open_runs.sweep()
     except Exception as error:
         _LOGGER.warning("ending the spans that were open failed with %s", type(error).__qualname__)

@@ -17,12 +17,11 @@ from uuid import UUID
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, format_span_id
 
-from tokenomics_langchain.ambient import AmbientSpan, with_span
+from tokenomics_langchain.ambient import with_span
 from tokenomics_langchain.answered_calls import TOOL_ERROR, AnsweredCall, answered_calls
 from tokenomics_langchain.attempts import (
     attempt_attributes,
@@ -64,6 +63,7 @@ from tokenomics_langchain.endings import ABANDONED, COMPLETED, Ending, RunState,
 from tokenomics_langchain.events import CallEvents
 from tokenomics_langchain.hand_offs import note_agent, note_hand_off, taken_over
 from tokenomics_langchain.interrupts import Interruption
+from tokenomics_langchain.live_runs import LiveRun
 from tokenomics_langchain.loops import LoopDetector
 from tokenomics_langchain.messages import (
     documents_content,
@@ -161,16 +161,14 @@ class Recorder:
         self._fingerprint_keys = fingerprint_keys
         self._planners = planners
         self._step_kinds = step_kinds
-        self._report = report
-        # Content and plans are read when they are reported: they may be of any size, and may change.
-        self._is_prompt = bool(capture) or bool(planners)
+        self.report = report
         self._graph_lock = threading.Lock()
 
     # Chains: workflows, agents, nodes, branches, and parts that get no span
 
     def chain_started(
         self,
-        run_id: UUID,
+        live: LiveRun,
         parent_run_id: UUID | None,
         *,
         name: str | None,
@@ -180,7 +178,7 @@ class Recorder:
         moment: Moment,
     ) -> None:
         """Show a workflow, an agent, a node or a branch; remember any other runnable as a part."""
-        run = self._begin(RunKind.PART, run_id, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.PART, live, parent_run_id, name, tags, metadata, moment)
         if run is None:
             return
         run.inputs = inputs
@@ -210,18 +208,18 @@ class Recorder:
             case RunKind.PART:
                 if run.role is not None:
                     run.as_node = NodeFacts()
-                self._later(run, _begin_part, run)
+                _begin_part(run)
             case RunKind.NODE:
                 self._begin_node(run)
-                self._attach(run)
+                run.live.is_current = True
             case RunKind.BRANCH:
-                self._later(run, self._show_branch, run)
-                self._attach(run)
+                self._show_branch(run)
+                run.live.is_current = True
             case _:
                 run.graph, run.as_graph = run, GraphFacts()
                 if run.kind is RunKind.AGENT:
                     run.agent_name = agent_name(run)
-                self._later(run, self._show_workflow_or_agent, run)
+                self._show_workflow_or_agent(run)
 
     def _show_workflow_or_agent(self, run: Run) -> None:
         _inherit(run)
@@ -240,8 +238,7 @@ class Recorder:
         run.as_node = NodeFacts()
         # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
         is_workflows = run.graph is not None and run.graph.kind is RunKind.WORKFLOW
-        # Before the node changes the state.
-        self._later(run, self._show_node, run, _state_fingerprint(run) if is_workflows else None)
+        self._show_node(run, _state_fingerprint(run) if is_workflows else None)
 
     def _show_node(self, run: Run, state: str | None) -> None:
         _inherit(run)
@@ -276,7 +273,7 @@ class Recorder:
     def model_started(
         self,
         operation: str,
-        run_id: UUID,
+        live: LiveRun,
         parent_run_id: UUID | None,
         *,
         serialized: Mapping[str, Any],
@@ -285,19 +282,19 @@ class Recorder:
         options: Mapping[str, Any],
         tags: Sequence[str],
         metadata: Mapping[str, Any],
+        carried: Carried | None,
         content: Callable[[], Attributes],
         moment: Moment,
     ) -> None:
         """Show a call of a model."""
-        run = self._begin(RunKind.MODEL, run_id, parent_run_id, None, tags, metadata, moment)
+        run = self._begin(RunKind.MODEL, live, parent_run_id, None, tags, metadata, moment)
         if run is None:
             return
         run.inputs = inputs
-        carried = Carried.now(inputs) if operation == semconv.OPERATION_CHAT else None
-        self._later(run, self._show_model, run, operation, serialized, params, options, carried, content)
+        self._show_model(run, operation, serialized, params, options, carried, content)
         if _is_agents(run):
             # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
-            self._attach(run)
+            run.live.is_current = True
 
     def _show_model(
         self,
@@ -359,7 +356,7 @@ class Recorder:
 
     def _begin_stream(self, run: Run, chunk: object, moment: Moment) -> Stream:
         waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
-        self._later(run, self._show_stream, run, waited_s)
+        self._show_stream(run, waited_s)
         return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
 
     def _show_stream(self, run: Run, waited_s: float) -> None:
@@ -372,7 +369,7 @@ class Recorder:
 
     def tool_started(
         self,
-        run_id: UUID,
+        live: LiveRun,
         parent_run_id: UUID | None,
         *,
         name: str | None,
@@ -384,12 +381,12 @@ class Recorder:
         moment: Moment,
     ) -> None:
         """Show the execution of a tool."""
-        run = self._begin(RunKind.TOOL, run_id, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.TOOL, live, parent_run_id, name, tags, metadata, moment)
         if run is None:
             return
         run.tool_call_id, run.inputs = call_id, arguments
-        self._later(run, self._show_tool, run, description)
-        self._attach(run)
+        self._show_tool(run, description)
+        run.live.is_current = True
 
     def _show_tool(self, run: Run, description: str | None) -> None:
         _inherit(run)
@@ -418,7 +415,7 @@ class Recorder:
 
     def retrieval_started(
         self,
-        run_id: UUID,
+        live: LiveRun,
         parent_run_id: UUID | None,
         *,
         name: str | None,
@@ -428,9 +425,9 @@ class Recorder:
         moment: Moment,
     ) -> None:
         """Show a retrieval; LangChain does not name the data source, so neither does the span."""
-        run = self._begin(RunKind.RETRIEVAL, run_id, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.RETRIEVAL, live, parent_run_id, name, tags, metadata, moment)
         if run is not None:
-            self._later(run, self._show_retrieval, run, content)
+            self._show_retrieval(run, content)
 
     def _show_retrieval(self, run: Run, content: Callable[[], Attributes]) -> None:
         _inherit(run)
@@ -476,10 +473,10 @@ class Recorder:
 
     # Interrupts
 
-    def interrupted(self, run_id: UUID | None, checkpoint_id: str, count: int) -> None:
+    def interrupted(self, run_id: UUID, checkpoint_id: str, count: int) -> None:
         """A graph stopped, to be resumed from a checkpoint."""
         if (run := self._runs.find(run_id)) is not None:
-            self._later(run, self._note_interrupt, run, checkpoint_id, count)
+            self._note_interrupt(run, checkpoint_id, count)
 
     def _note_interrupt(self, run: Run, checkpoint_id: str, count: int) -> None:
         if run.span is None or run.as_graph is None:
@@ -493,10 +490,10 @@ class Recorder:
         """Whether a run that was interrupted there was recorded."""
         return self._shared.interruptions.find(thread_id, checkpoint_id) is not None
 
-    def resumed(self, run_id: UUID | None, checkpoint_id: str) -> None:
+    def resumed(self, run_id: UUID, checkpoint_id: str, moment: Moment) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
         if (run := self._runs.find(run_id)) is not None:
-            self._later(run, self._note_resumption, run, checkpoint_id, Moment.now())
+            self._note_resumption(run, checkpoint_id, moment)
 
     def _note_resumption(self, run: Run, checkpoint_id: str, moment: Moment) -> None:
         if run.span is None or run.tree.is_resumed:
@@ -513,49 +510,41 @@ class Recorder:
     def _begin(
         self,
         kind: RunKind,
-        run_id: UUID,
+        live: LiveRun,
         parent_run_id: UUID | None,
         name: str | None,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
         moment: Moment,
     ) -> Run | None:
-        parent = self._innermost(self._runs.find(parent_run_id))
-        ambient, task, is_inside_own_span = surroundings(parent, moment.context)
-        tree = self._new_tree(moment) if parent is None else parent.tree
-        run = Run(run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside_own_span)
+        parent = self._innermost(self._runs.find(parent_run_id), moment.enclosing_run_id)
+        ambient, task, is_inside = surroundings(parent, moment.context)
+        tree = self._new_tree(live, moment) if parent is None else parent.tree
+        run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside, live)
         if parent is None:
             tree.root = run
-            self._shared.watch_provider()
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
         return run if self._runs.add(run) else None
 
-    def _later(self, run: Run, step: Callable[..., None], *args: Any) -> None:
-        """Have something said about a run when it costs less; what must not wait is said now."""
-        run.tree.backlog.add(self._report, step, *args)
-        if self._is_prompt:
-            run.tree.backlog.drain()
-
-    def _new_tree(self, moment: Moment) -> Tree:
+    def _new_tree(self, live: LiveRun, moment: Moment) -> Tree:
         distance_ns = wall_clock.distance_ns()
         fingerprinter = self._fingerprint_keys.current(moment.clock_ns + distance_ns)
         return Tree(
+            backlog=live.backlog,
             fingerprinter=fingerprinter,
             conversation=Conversation(fingerprinter),
             wall_distance_ns=distance_ns,
             last_event_ns=moment.clock_ns,
         )
 
-    def _innermost(self, parent: Run | None) -> Run | None:
+    def _innermost(self, parent: Run | None, run_id: UUID | None) -> Run | None:
         """The run that a new one belongs to, where LangChain names the one around it, or none.
 
         It names the one around for the runnables of `with_fallbacks`, and for what a tool calls with the `config`
         that was injected into it; it names none where a call is given callbacks of its own. The context that
         LangChain runs them in tells.
         """
-        config = var_child_runnable_config.get()
-        run_id = getattr(config.get("callbacks"), "parent_run_id", None) if config else None
         if run_id is None or (parent is not None and parent.run_id.int == run_id.int):
             return parent
         inner = self._runs.find(run_id)
@@ -595,10 +584,6 @@ class Recorder:
         if key is not None:
             _note_executed(run, key)
 
-    def _attach(self, run: Run) -> None:
-        if run.attached is None and run.started.is_live:
-            run.attached = AmbientSpan.attach(run)
-
     def _add_content(self, run: Run, describe: Callable[[], Attributes]) -> None:
         if self._capture.on_spans and run.span is not None and run.span.is_recording():
             try:
@@ -617,16 +602,8 @@ class Recorder:
         run.is_reported = True
         inner_ending = ABANDONED if ending is COMPLETED else ending
         finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], moment, outputs)
-        if run.parent is None or run.parent.has_ended:
-            run.tree.backlog.drain()
 
     def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
-        """End a run, and in time its span."""
-        if run.attached is not None:
-            run.attached.heal()
-        self._later(run, self._describe_end, run, ending, moment, outputs)
-
-    def _describe_end(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> None:
         """End a run's span, and pass on what the runs around it need to know."""
         # What fails must not keep the rest from being said, least of all the end.
         try:

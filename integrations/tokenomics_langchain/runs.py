@@ -24,15 +24,17 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
+from langchain_core.runnables.config import var_child_runnable_config
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, format_span_id, get_current_span
 
 from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span
 from tokenomics_langchain.attributes import Attributes
-from tokenomics_langchain.backlog import Backlog
+from tokenomics_langchain.backlog import Backlog, Report
 from tokenomics_langchain.context import Conversation
 from tokenomics_langchain.endings import ABANDONED, Ending
+from tokenomics_langchain.live_runs import LiveRun, LiveRuns
 from tokenomics_langchain.loops import LoopDetector
 from tokenomics_langchain.plans import Plan, Planner, PlanSchema
 from tokenomics_langchain.steps import Decided
@@ -114,6 +116,8 @@ class Moment(NamedTuple):
     """Monotonic clock, for durations."""
     context: Context
     """The application's OpenTelemetry context."""
+    enclosing_run_id: UUID | None = None
+    """The run in whose frame it happened, as LangChain's own context says."""
     is_live: bool = True
     """Whether the event is reported as it happens, in the frame in which it does."""
 
@@ -122,12 +126,21 @@ class Moment(NamedTuple):
         """This moment, here."""
         return cls(time.perf_counter_ns(), otel_context.get_current())
 
+    @classmethod
+    def of_start(cls) -> Moment:
+        """This moment, at which a run starts here."""
+        config = var_child_runnable_config.get()
+        enclosing = getattr(config.get("callbacks"), "parent_run_id", None) if config else None
+        return cls(time.perf_counter_ns(), otel_context.get_current(), enclosing)
+
 
 class Owner(Protocol):
     """Who records a run."""
 
+    report: Report
+
     def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
-        """End a run, and in time its span."""
+        """End a run's span."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -138,8 +151,8 @@ class Tree:
     """The outermost run that the handler sees."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while counters that several threads add to are changed."""
-    backlog: Backlog = field(default_factory=Backlog)
-    """What is still to be said about its runs."""
+    backlog: Backlog
+    """What is still to be recorded of it."""
     fingerprinter: Fingerprinter
     """The key of its fingerprints."""
     conversation: Conversation
@@ -254,6 +267,8 @@ class Run:
     """The `tokenomics.task.*` attributes of that context."""
     is_inside_own_span: bool
     """Whether the application opened a span between the parent and this run."""
+    live: LiveRun
+    """As it was heard."""
 
     graph: Run | None = None
     """The agent or workflow that this run is, or the nearest around it."""
@@ -294,8 +309,6 @@ class Run:
 
     span: Span | None = None
     """The span that shows it, if one does."""
-    attached: AmbientSpan | None = None
-    """The context that makes its span current, if one does."""
     open_children: dict[int, Run] | None = None
     """The runs right below it that have not ended, by id."""
     has_ended: bool = False
@@ -371,12 +384,6 @@ class Run:
         """How long it has been running."""
         return (moment.clock_ns - self.started.clock_ns) / 1e9
 
-    def started_span(self) -> Span | None:
-        """The span that shows it, started now if it was not."""
-        if self.span is None:
-            self.tree.backlog.drain()
-        return self.span
-
     def span_context(self) -> SpanContext | None:
         """Of the span that shows it."""
         return None if self.span is None else self.span.get_span_context()
@@ -398,6 +405,8 @@ class Runs:
         self._open: dict[int, Run] = {}
         # The outermost ones, and those that outlive the run around them.
         self._roots: dict[int, Run] = {}
+        self.live = LiveRuns(self._span_of)
+        """The runs that are open, those included of which nothing is recorded yet."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -405,6 +414,10 @@ class Runs:
     def find(self, run_id: UUID | None) -> Run | None:
         """An open run; `None` when it has ended, or began where no handler listened."""
         return None if run_id is None else self._open.get(run_id.int)
+
+    def _span_of(self, run_id: UUID) -> Span | None:
+        run = self.find(run_id)
+        return None if run is None else run.span
 
     def add(self, run: Run) -> bool:
         """Register a run that starts; false when another handler has registered it already."""
@@ -447,6 +460,7 @@ class Runs:
     def _forget(self, run: Run) -> None:
         key = run.run_id.int
         run.has_ended = True
+        self.live.end(run.run_id)
         self._roots.pop(key, None)
         if run.parent is not None and run.parent.open_children is not None:
             run.parent.open_children.pop(key, None)
@@ -477,14 +491,21 @@ class Runs:
         for outermost in roots:
             if (removed := self.remove(outermost.run_id)) is not None:
                 root, left_open = removed
-                finish_all([(run, ABANDONED) for run in (*left_open, root)], now)
+                ended = [(run, ABANDONED) for run in (*left_open, root)]
+                root.tree.backlog.add(root.owner.report, finish_all, ended, now)
                 root.tree.backlog.drain()
 
 
 def finish_all(ended: Iterable[tuple[Run, Ending]], moment: Moment, outputs: Any = None) -> None:
-    """End runs, the outermost one last, whose outputs these are."""
+    """End runs, the outermost one last, whose outputs these are; what fails for one does not keep the others open."""
+    failure: Exception | None = None
     for run, ending in ended:
-        run.owner.finish(run, ending, moment, outputs if run.is_reported else None)
+        try:
+            run.owner.finish(run, ending, moment, outputs if run.is_reported else None)
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 def surroundings(parent: Run | None, current: Context) -> tuple[Context, Mapping[str, str], bool]:
@@ -495,7 +516,7 @@ def surroundings(parent: Run | None, current: Context) -> tuple[Context, Mapping
     """
     if parent is None:
         return current, task_attributes(current), False
-    if current is parent.attached or current is parent.ambient:
+    if current is parent.live.ambient or current is parent.ambient:
         return current, parent.task, False
     task = task_attributes(current)
     # A span that a handler made current is none of the application's, though it be another provider's.

@@ -176,6 +176,7 @@ def test_runs_that_never_end_are_bounded(tracer_provider: TracerProvider, export
     handler = TokenomicsCallbackHandler(tracer_provider, max_open_runs=3)
     for number in range(10):
         handler.on_tool_start({"name": str(number)}, "", run_id=uuid.uuid4())
+        tracer_provider.force_flush()  # it is recorded, as it is by itself after a second
 
     assert handler.open_runs == 3
     assert [span.name for span in exporter.get_finished_spans()] == [f"execute_tool {number}" for number in range(7)]

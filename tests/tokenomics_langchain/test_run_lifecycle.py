@@ -91,6 +91,7 @@ def test_an_end_after_the_parents_is_accepted(handler: TokenomicsCallbackHandler
 def test_a_tree_in_which_nothing_happens_is_given_up(tracer_provider: TracerProvider, spans: Spans) -> None:
     handler = TokenomicsCallbackHandler(tracer_provider, idle_limit_s=0.01)
     start_tool(handler, "forgotten", start_tool(handler, "stuck"))
+    tracer_provider.force_flush()  # it is recorded, as it is by itself after a second
     time.sleep(0.02)
 
     handler.on_tool_end("", run_id=start_tool(handler, "next"))
