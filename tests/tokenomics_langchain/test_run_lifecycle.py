@@ -37,7 +37,7 @@ class OfSpan:
 
     span: trace.Span
 
-    def started_span(self) -> trace.Span:
+    def current_span(self) -> trace.Span:
         return self.span
 
 
