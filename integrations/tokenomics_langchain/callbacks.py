@@ -5,8 +5,8 @@ callback is a boundary, which logs what fails, once, and drops it. (A decorator 
 the cost of calling it.) It runs inline, because under an async program LangChain would
 otherwise move each event to a thread pool, at ten times the cost and in another context.
 
-This module is the edge to LangChain: it reads the clock and passes events on. What they become is decided
-in `recorder`.
+This module is the edge to LangChain: it reads the clock, makes a run's context current, and queues what it was told.
+What that becomes is decided in `recorder`, a little later.
 """
 
 from __future__ import annotations

@@ -83,28 +83,25 @@ def begin_step(run: Run, planners: Planners) -> None:
     facts = _facts(run)
     if run.step_id is not None or facts is None or facts.plan is None:
         return
-    with run.tree.lock:
-        if run.as_node is None:
-            run.step_id = facts.plan.active
-        elif (planner := planners.of_executor(run.name or "")) is not None:
-            given = steps_of_input(run.inputs, planner.steps, run.tree.fingerprinter.of)
-            run.step_id, run.is_executor = facts.plan.begin_step(given), True
+    if run.as_node is None:
+        run.step_id = facts.plan.active
+    elif (planner := planners.of_executor(run.name or "")) is not None:
+        given = steps_of_input(run.inputs, planner.steps, run.tree.fingerprinter.of)
+        run.step_id, run.is_executor = facts.plan.begin_step(given), True
 
 
 def carried_out(run: Run) -> None:
     """Remember that the span of a run carries out its step."""
     facts, context = _facts(run), run.span_context()
     if facts is not None and facts.plan is not None and context is not None and run.step_id is not None:
-        with run.tree.lock:
-            facts.plan.carried_out(context, run.step_id)
+        facts.plan.carried_out(context, run.step_id)
 
 
 def end_step(run: Run, *, is_done: bool) -> None:
     """An executor stops working on its step."""
     facts = _facts(run)
     if run.is_executor and run.step_id is not None and facts is not None and facts.plan is not None:
-        with run.tree.lock:
-            facts.plan.end_step(run.step_id, is_done=is_done)
+        facts.plan.end_step(run.step_id, is_done=is_done)
 
 
 def settle(graph: Run) -> Revision | None:
@@ -112,8 +109,7 @@ def settle(graph: Run) -> Revision | None:
     facts = graph.as_graph
     if facts is None or facts.plan is None:
         return None
-    with graph.tree.lock:
-        return facts.plan.settle()
+    return facts.plan.settle()
 
 
 def links_of(revision: Revision) -> list[Link]:
@@ -129,10 +125,9 @@ def _revise(run: Run, steps: Sequence[PlanStep] | None) -> Revision | None:
     facts = _facts(run)
     if steps is None or facts is None:
         return None
-    with run.tree.lock:
-        if facts.plan is None:
-            facts.plan = Plan()
-        return facts.plan.revise(steps)
+    if facts.plan is None:
+        facts.plan = Plan()
+    return facts.plan.revise(steps)
 
 
 def _facts(run: Run) -> GraphFacts | None:

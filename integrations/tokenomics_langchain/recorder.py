@@ -1,15 +1,13 @@
 """From LangChain's events to spans: what each kind of run is shown as, and what its span says at its end.
 
-Every event has one method here, which does what must be done at once: who runs, inside what, and what is read that
-the program may change. What the spans say is a step of its own, which waits in the tree's backlog: such steps rely on
-those before them, and on nothing that a run does after its event. What the pieces mean is decided elsewhere: `chains`
-tells chain runs apart, `endings` errors from control flow, `attempts` retries, `interrupts` replays, `hand_offs` who
-takes over, `answered_calls` what never ran, `tallies` what agents used.
+Every event has one method here. They are called out of the backlog of a tree: in the order of its events, one at a
+time, and a little later than the events. What the pieces mean is decided elsewhere: `chains` tells chain runs apart,
+`endings` errors from control flow, `attempts` retries, `interrupts` replays, `hand_offs` who takes over,
+`answered_calls` what never ran, `tallies` what agents used.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -162,7 +160,6 @@ class Recorder:
         self._planners = planners
         self._step_kinds = step_kinds
         self.report = report
-        self._graph_lock = threading.Lock()
 
     # Chains: workflows, agents, nodes, branches, and parts that get no span
 
@@ -196,12 +193,9 @@ class Recorder:
 
     def _show_graph(self, graph: Run, *, first_node: str | None) -> None:
         """Show a run as a graph that took itself for something else until its first node started."""
-        if graph.kind in _GRAPHS:
-            return
-        with self._graph_lock:  # first nodes that run in parallel start in several threads
-            if graph.kind in (RunKind.PART, RunKind.BRANCH):
-                graph.kind = graph_kind(graph, first_node=first_node)
-                self._show_chain(graph)
+        if graph.kind in (RunKind.PART, RunKind.BRANCH):
+            graph.kind = graph_kind(graph, first_node=first_node)
+            self._show_chain(graph)
 
     def _show_chain(self, run: Run) -> None:
         match run.kind:
@@ -210,11 +204,9 @@ class Recorder:
                     run.as_node = NodeFacts()
                 _begin_part(run)
             case RunKind.NODE:
-                self._begin_node(run)
-                run.live.is_current = True
+                self._show_node(run)
             case RunKind.BRANCH:
                 self._show_branch(run)
-                run.live.is_current = True
             case _:
                 run.graph, run.as_graph = run, GraphFacts()
                 if run.kind is RunKind.AGENT:
@@ -234,14 +226,9 @@ class Recorder:
         self._show(run, _span_name(operation, name), attributes, links=links)
         self._add_content(run, lambda: state_input_content(run.inputs))
 
-    def _begin_node(self, run: Run) -> None:
-        run.as_node = NodeFacts()
-        # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
-        is_workflows = run.graph is not None and run.graph.kind is RunKind.WORKFLOW
-        self._show_node(run, _state_fingerprint(run) if is_workflows else None)
-
-    def _show_node(self, run: Run, state: str | None) -> None:
+    def _show_node(self, run: Run) -> None:
         _inherit(run)
+        run.as_node, run.live.is_current = NodeFacts(), True
         operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
         run.step_kind = kind_of_node(run.name, run.metadata, self._step_kinds)
         run.planner, title = self._planners.of_node(run.name or ""), run.name
@@ -259,11 +246,14 @@ class Recorder:
         key = RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
         self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
         carried_out(run)
-        if run.attempt_number == 1 and not attributes.get(semconv.REPLAY):
-            self._note_visit(run, run.name, state)
+        is_new = run.attempt_number == 1 and not attributes.get(semconv.REPLAY)
+        if is_new and run.graph is not None and run.graph.kind is RunKind.WORKFLOW:
+            # The nodes of an agent are its middleware's: they run once a turn, on a state that always grows.
+            self._note_visit(run, run.name, _state_fingerprint(run))
 
     def _show_branch(self, run: Run) -> None:
         _inherit(run)
+        run.live.is_current = True
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
         attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), (semconv.BRANCH_NAME, name), _SHOWN_AS_CHAIN)
         self._show(run, _span_name(operation, name), attributes)
@@ -356,14 +346,11 @@ class Recorder:
 
     def _begin_stream(self, run: Run, chunk: object, moment: Moment) -> Stream:
         waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
-        self._show_stream(run, waited_s)
-        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
-
-    def _show_stream(self, run: Run, waited_s: float) -> None:
         if run.span is not None:
             run.span.set_attributes(
                 {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
             )
+        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
 
     # Tools and retrievers
 
@@ -464,9 +451,8 @@ class Recorder:
         context, facts = run.span_context(), None if run.graph is None else run.graph.as_graph
         if run.span is None or context is None or facts is None or None in key:
             return
-        with run.tree.lock:
-            facts.loops = facts.loops or LoopDetector()
-            repetition = facts.loops.visit("\0".join(map(str, key)), context)
+        facts.loops = facts.loops or LoopDetector()
+        repetition = facts.loops.visit("\0".join(map(str, key)), context)
         if repetition is not None:
             run.span.set_attributes(repetition.attributes())
             run.span.add_link(repetition.first, {semconv.LINK_KIND: semconv.LINK_REPEATS})

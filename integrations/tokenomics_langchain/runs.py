@@ -15,7 +15,6 @@ however many of them listen, it is recorded once.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,8 +148,6 @@ class Tree:
 
     root: Run = field(init=False)
     """The outermost run that the handler sees."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while counters that several threads add to are changed."""
     backlog: Backlog
     """What is still to be recorded of it."""
     fingerprinter: Fingerprinter

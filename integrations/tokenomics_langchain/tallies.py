@@ -17,33 +17,30 @@ __all__ = ["add_usage", "count_model_call", "count_tool_call", "usage_attributes
 def count_model_call(run: Run) -> None:
     """Count a model call for the node and the agent that make it."""
     around = run.parent
-    with run.tree.lock:
-        while around is not None:
-            if around.as_node is not None:
-                around.as_node.inference_calls += 1
-            if around.as_graph is not None:
-                around.as_graph.inference_calls += 1
-            around = None if around.kind is RunKind.AGENT else around.parent
+    while around is not None:
+        if around.as_node is not None:
+            around.as_node.inference_calls += 1
+        if around.as_graph is not None:
+            around.as_graph.inference_calls += 1
+        around = None if around.kind is RunKind.AGENT else around.parent
 
 
 def count_tool_call(run: Run) -> None:
     """Count a tool call for the agent that makes it."""
     around = run.parent
-    with run.tree.lock:
-        while around is not None:
-            if around.as_graph is not None:
-                around.as_graph.tool_calls += 1
-            around = None if around.kind is RunKind.AGENT else around.parent
+    while around is not None:
+        if around.as_graph is not None:
+            around.as_graph.tool_calls += 1
+        around = None if around.kind is RunKind.AGENT else around.parent
 
 
 def add_usage(run: Run, usage: TokenUsage | None) -> None:
     """Add a model call's tokens to all agents around it."""
     input_tokens, output_tokens = (None, None) if usage is None else (usage.input_tokens, usage.output_tokens)
-    with run.tree.lock:
-        graph = run.graph
-        while graph is not None and graph.as_graph is not None:
-            _add(graph.as_graph, input_tokens, output_tokens)
-            graph = None if graph.parent is None else graph.parent.graph
+    graph = run.graph
+    while graph is not None and graph.as_graph is not None:
+        _add(graph.as_graph, input_tokens, output_tokens)
+        graph = None if graph.parent is None else graph.parent.graph
 
 
 def usage_attributes(facts: GraphFacts) -> Attributes:
