@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,7 @@ __all__ = ["Outcome", "execute"]
 _RECURSION_LIMIT: Final = 14
 _MAX_RESUMES: Final = 3
 _PATIENCE_S: Final = 0.3
+_INTERRUPT_ID: Final = re.compile(r"id='[0-9a-f]{32}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,9 @@ def _plain(value: Any) -> Any:
     """A value without the ids that are made up for each run."""
     if isinstance(value, BaseMessage):
         calls = [(call["name"], call["args"]) for call in getattr(value, "tool_calls", ())]
-        return value.type, value.content, calls, getattr(value, "status", None)
+        # Where a tool is retried on its interrupt, the message quotes the interrupt.
+        content = _INTERRUPT_ID.sub("id=?", value.content) if isinstance(value.content, str) else value.content
+        return value.type, content, calls, getattr(value, "status", None)
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
