@@ -281,24 +281,11 @@ class Recorder:
         if run is None:
             return
         run.inputs = inputs
-        self._show_model(run, operation, serialized, params, options, carried, content)
-        if _is_agents(run):
-            # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
-            run.live.is_current = True
-
-    def _show_model(
-        self,
-        run: Run,
-        operation: str,
-        serialized: Mapping[str, Any],
-        params: Mapping[str, Any],
-        options: Mapping[str, Any],
-        carried: Carried | None,
-        content: Callable[[], Attributes],
-    ) -> None:
+        # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
+        live.is_current = live.is_current or _is_agents(run)
         _inherit(run)
         attributes = request_attributes(
-            operation, metadata=run.metadata, params=params, options=options, serialized=serialized
+            operation, metadata=metadata, params=params, options=options, serialized=serialized
         )
         if not self._capture.on_spans:  # the names of people, for one, stop a dialogue
             attributes.pop(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, None)
@@ -310,7 +297,7 @@ class Recorder:
         if run.plan_schema is not None:
             self._show_plan(run, None)
         begin_step(run, self._planners)
-        self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(run.metadata), key=key)
+        self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
         count_model_call(run)
         carried_out(run)
         if carried is not None and run.span is not None and run.span.is_recording():
@@ -371,13 +358,8 @@ class Recorder:
         run = self._begin(RunKind.TOOL, live, parent_run_id, name, tags, metadata, moment)
         if run is None:
             return
-        run.tool_call_id, run.inputs = call_id, arguments
-        self._show_tool(run, description)
-        run.live.is_current = True
-
-    def _show_tool(self, run: Run, description: str | None) -> None:
+        run.tool_call_id, run.inputs, live.is_current = call_id, arguments, True
         _inherit(run)
-        name, call_id = run.name, run.tool_call_id
         if call_id is not None:
             run.tree.answered_ids.add(call_id)
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
@@ -392,7 +374,7 @@ class Recorder:
         self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
         count_tool_call(run)
         carried_out(run)
-        self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(run.inputs)})
+        self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
     def tool_ended(self, run_id: UUID, output: Any, moment: Moment) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
@@ -413,10 +395,8 @@ class Recorder:
     ) -> None:
         """Show a retrieval; LangChain does not name the data source, so neither does the span."""
         run = self._begin(RunKind.RETRIEVAL, live, parent_run_id, name, tags, metadata, moment)
-        if run is not None:
-            self._show_retrieval(run, content)
-
-    def _show_retrieval(self, run: Run, content: Callable[[], Attributes]) -> None:
+        if run is None:
+            return
         _inherit(run)
         operation = semconv.OPERATION_RETRIEVAL
         attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes()
@@ -461,11 +441,8 @@ class Recorder:
 
     def interrupted(self, run_id: UUID, checkpoint_id: str, count: int) -> None:
         """A graph stopped, to be resumed from a checkpoint."""
-        if (run := self._runs.find(run_id)) is not None:
-            self._note_interrupt(run, checkpoint_id, count)
-
-    def _note_interrupt(self, run: Run, checkpoint_id: str, count: int) -> None:
-        if run.span is None or run.as_graph is None:
+        run = self._runs.find(run_id)
+        if run is None or run.span is None or run.as_graph is None:
             return
         run.as_graph.is_interrupted, run.as_graph.interrupts = True, count or None
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
@@ -478,11 +455,8 @@ class Recorder:
 
     def resumed(self, run_id: UUID, checkpoint_id: str, moment: Moment) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
-        if (run := self._runs.find(run_id)) is not None:
-            self._note_resumption(run, checkpoint_id, moment)
-
-    def _note_resumption(self, run: Run, checkpoint_id: str, moment: Moment) -> None:
-        if run.span is None or run.tree.is_resumed:
+        run = self._runs.find(run_id)
+        if run is None or run.span is None or run.tree.is_resumed:
             return
         run.tree.is_resumed = True
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)

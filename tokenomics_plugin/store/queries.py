@@ -23,8 +23,8 @@ _CONDUCT_TEXTS: Final = (
     semconv.RUN_STATE,
     semconv.ANSWERED_BY,
 )
-_CONDUCT_FLAGS: Final = (semconv.REPLAY, semconv.CACHE_HIT, semconv.USAGE_ESTIMATED)
-_CONDUCT_COUNTS: Final = (
+_FLAGS: Final = (semconv.REPLAY, semconv.CACHE_HIT, semconv.USAGE_ESTIMATED)
+_PLAN_COUNTS: Final = (
     semconv.PLAN_REVISION,
     semconv.PLAN_STEPS_ADDED,
     semconv.PLAN_STEPS_REMOVED,
@@ -67,9 +67,9 @@ SELECT
     ReasoningOutputTokens,
     {", ".join(f"nullif(SpanAttributes['{name}'], '')" for name in _CONDUCT_TEXTS)},
     list_contains("Events.Name", '{semconv.EVENT_RESUME}'),     -- ClickHouse: has(Events.Name, ...)
-    {", ".join(f"coalesce(SpanAttributes['{name}'] = 'true', FALSE)" for name in _CONDUCT_FLAGS)},
+    {", ".join(f"coalesce(SpanAttributes['{name}'] = 'true', FALSE)" for name in _FLAGS)},
     -- ClickHouse: toInt64OrNull(...)
-    {", ".join(f"TRY_CAST(SpanAttributes['{name}'] AS BIGINT)" for name in _CONDUCT_COUNTS)}
+    {", ".join(f"TRY_CAST(SpanAttributes['{name}'] AS BIGINT)" for name in _PLAN_COUNTS)}
 FROM otel_traces
 WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
 ORDER BY TraceId, Timestamp, SpanId
@@ -98,15 +98,11 @@ _STEP_TEXTS: Final = (
     semconv.PLAN_STEPS,
     semconv.PLAN_STEP_STATUSES,
 )
-_STEP_FLAGS: Final = (semconv.REPLAY, semconv.CACHE_HIT, semconv.USAGE_ESTIMATED)
 _STEP_COUNTS: Final = (
     semconv.ATTEMPT_NUMBER,
     semconv.LOOP_REPEATS,
     semconv.GEN_AI_REQUEST_MAX_TOKENS,
-    semconv.PLAN_REVISION,
-    semconv.PLAN_STEPS_ADDED,
-    semconv.PLAN_STEPS_REMOVED,
-    semconv.PLAN_STEPS_COMPLETED,
+    *_PLAN_COUNTS,
 )
 
 STEPS: Final = f"""
@@ -134,7 +130,7 @@ SELECT
     CacheWriteInputTokens,
     ReasoningOutputTokens,
     {", ".join(f"nullif(SpanAttributes['{name}'], '')" for name in _STEP_TEXTS)},
-    {", ".join(f"coalesce(SpanAttributes['{name}'] = 'true', FALSE)" for name in _STEP_FLAGS)},
+    {", ".join(f"coalesce(SpanAttributes['{name}'] = 'true', FALSE)" for name in _FLAGS)},
     -- ClickHouse: toInt64OrNull(...), toFloat64OrNull(...)
     {", ".join(f"TRY_CAST(SpanAttributes['{name}'] AS BIGINT)" for name in _STEP_COUNTS)},
     TRY_CAST(SpanAttributes['{semconv.GEN_AI_REQUEST_TEMPERATURE}'] AS DOUBLE),
