@@ -27,6 +27,11 @@ _DB_OPTION = click.option(
     show_default=True,
     help="The store, one DuckDB file.",
 )
+_PRICES_OPTION = click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
+)
 
 
 class _Group(click.Group):
@@ -92,15 +97,20 @@ def main() -> None:
     show_envvar=True,
     help="Bearer token that exporters must send; required on any address but loopback.",
 )
-def collect(db: Path, host: str, http_port: int, grpc_port: int, token: str | None) -> None:
-    """Receive OTLP over HTTP and gRPC into the store, until interrupted."""
+@_PRICES_OPTION
+def collect(db: Path, host: str, http_port: int, grpc_port: int, token: str | None, prices: Path | None) -> None:
+    """Receive OTLP over HTTP and gRPC into the store, until interrupted.
+
+    A browser sees the report of it, with lists to search and traces to look into, at the HTTP port.
+    """
     from tokenomics_plugin.collector import Addresses, CollectorConfig, run
 
     def announce(addresses: Addresses) -> None:
         click.echo(f"listening http={addresses.http} grpc={addresses.grpc} db={db}")
         sys.stdout.flush()
 
-    run(CollectorConfig(db=db, host=host, http_port=http_port, grpc_port=grpc_port, token=token), on_ready=announce)
+    config = CollectorConfig(db=db, host=host, http_port=http_port, grpc_port=grpc_port, token=token, prices=prices)
+    run(config, on_ready=announce)
 
 
 @main.command("import")
@@ -143,11 +153,7 @@ def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
 @_DB_OPTION
 @click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="File to write; - is stdout.")
-@click.option(
-    "--prices",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
-)
+@_PRICES_OPTION
 def report(db: Path, form: str, output: str, prices: Path | None) -> None:
     """Score what was spent against what was achieved."""
     from tokenomics_plugin.pricing import PriceBook

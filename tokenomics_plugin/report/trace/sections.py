@@ -27,13 +27,13 @@ from tokenomics_plugin.report.trace.tree import icicle, shade_of
 from tokenomics_plugin.report.wording import UNKNOWN, count, counted, instant, usd, visible
 from tokenomics_plugin.waste import Detector
 
-__all__ = ["block_rows", "claim_rows", "trace_page", "trace_sections"]
+__all__ = ["block_table", "trace_page", "trace_sections"]
 
-BLOCK_COLUMNS: Final = tuple(
+_BLOCK_COLUMNS: Final = tuple(
     Column(name=name)
     for name in ("Block", "Tool", "Tokens", "Calls that sent it", "Making it", "First sending", "Rent", "In all")
 )
-CLAIM_COLUMNS: Final = (
+_CLAIM_COLUMNS: Final = (
     Column(name="Cause"),
     Column(name="Evidence"),
     Column(name="Tokens"),
@@ -46,8 +46,14 @@ _MAX_IDS: Final = 2
 _TIERS: Final = {Tier.A: "provable", Tier.B: "likely", Tier.C: "a matter of policy"}
 
 
-def trace_page(look: TraceLook, *, detectors: Sequence[Detector]) -> Page:
-    """The page of one trace."""
+def trace_page(look: TraceLook, *, detectors: Sequence[Detector], chosen: Section | None = None) -> Page:
+    """The page of one trace.
+
+    Args:
+        look: The trace.
+        detectors: What looked for waste.
+        chosen: A section about one of its spans, to begin with.
+    """
     spans = look.spans
     end = max(span.start_unix_nano + (span.duration_nano or 0) for span in spans)
     tasks = ", ".join(visible(trajectory.task_id) for trajectory in look.trajectories if trajectory.task_id) or "none"
@@ -55,7 +61,7 @@ def trace_page(look: TraceLook, *, detectors: Sequence[Detector]) -> Page:
         id="trace",
         title=f"Trace {look.trace_id}",
         lead=f"{instant(spans[0].start_unix_nano)} to {instant(end)}; {counted(len(spans), 'span')}; tasks: {tasks}.",
-        sections=trace_sections(look, detectors=detectors),
+        sections=(*(() if chosen is None else (chosen,)), *trace_sections(look, detectors=detectors)),
         sources="Costs are list prices, the price book's, or what the log says. Claims of several causes may overlap.",
     )
 
@@ -81,7 +87,7 @@ def trace_sections(look: TraceLook, *, detectors: Sequence[Detector]) -> tuple[S
             title="What was carried, and for how long",
             lead="A block is paid for when it is made, when it is first sent, and again on every later call that "
             "carries it: that is its rent.",
-            blocks=(_blocks(look),),
+            blocks=(block_table(look.ledger.top_blocks if look.ledger.reconciliation.priced_calls else ()),),
         ),
         Section(
             id="caches",
@@ -93,14 +99,15 @@ def trace_sections(look: TraceLook, *, detectors: Sequence[Detector]) -> tuple[S
     )
 
 
-def claim_rows(claims: Sequence[Claim], names: Mapping[str, str], trace_id: str) -> tuple[tuple[Cell, ...], ...]:
-    """Findings as rows of `CLAIM_COLUMNS`."""
-    return tuple(_claim(claim, names, trace_id) for claim in claims)
-
-
-def block_rows(blocks: Sequence[BlockCost]) -> tuple[tuple[Cell, ...], ...]:
-    """Blocks as rows of `BLOCK_COLUMNS`."""
-    return tuple(_block(block) for block in blocks)
+def block_table(blocks: Sequence[BlockCost]) -> Table:
+    """The dearest blocks."""
+    return Table(
+        id="blocks",
+        title="The dearest blocks",
+        columns=_BLOCK_COLUMNS,
+        rows=tuple(map(_block, blocks)),
+        empty="No model call with a known cost says what it carried.",
+    )
 
 
 def _facts(look: TraceLook) -> Facts:
@@ -172,8 +179,8 @@ def _claims(look: TraceLook, names: Mapping[str, str]) -> Table:
     return Table(
         id="claims",
         title="Findings, the dearest first",
-        columns=CLAIM_COLUMNS,
-        rows=claim_rows(look.claims[:_MAX_CLAIMS], names, look.trace_id),
+        columns=_CLAIM_COLUMNS,
+        rows=tuple(_claim(claim, names, look.trace_id) for claim in look.claims[:_MAX_CLAIMS]),
         hidden=max(0, len(look.claims) - _MAX_CLAIMS),
         empty="No detector found anything in it.",
     )
@@ -201,16 +208,6 @@ def _span_ids(span_ids: Sequence[str], trace_id: str) -> Cell:
     more = f" and {count(len(ids) - _MAX_IDS)} more" if len(ids) > _MAX_IDS else ""
     link = Link(view="trace", parameters={"trace_id": trace_id, "span_id": ids[0]}) if ids else None
     return Cell(text=", ".join(ids[:_MAX_IDS]) + more, value=" ".join(ids), link=link)
-
-
-def _blocks(look: TraceLook) -> Table:
-    return Table(
-        id="blocks",
-        title="The dearest blocks",
-        columns=BLOCK_COLUMNS,
-        rows=block_rows(look.ledger.top_blocks) if look.ledger.reconciliation.priced_calls else (),
-        empty="No model call with a known cost says what it carried.",
-    )
 
 
 def _block(block: BlockCost) -> tuple[Cell, ...]:

@@ -1,0 +1,228 @@
+"""The lists that there are: runs, tasks and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from tokenomics_plugin.live.listing import Filter, Listing, day_start_ns
+from tokenomics_plugin.report.document import Cell, Column, Link
+from tokenomics_plugin.report.wording import UNKNOWN, count, instant, usd, visible
+
+__all__ = ["LISTINGS"]
+
+_MAX_NAMES: Final = 3
+
+
+def _contains(text: str) -> str:
+    r"""A pattern for `ILIKE ? ESCAPE '\'` that finds the text anywhere, taken literally."""
+    for special in "\\%_":
+        text = text.replace(special, f"\\{special}")
+    return f"%{text}%"
+
+
+def _any_of(*columns: str) -> str:
+    return " OR ".join(rf"{column} ILIKE ? ESCAPE '\'" for column in columns)
+
+
+def _distinct(column: str, table: str) -> str:
+    return f"SELECT DISTINCT {column} AS value FROM {table} WHERE {column} IS NOT NULL ORDER BY value"
+
+
+def _parties(kind: str) -> str:
+    return (
+        f"SELECT name FROM parties WHERE kind = '{kind}' AND name IS NOT NULL "
+        "GROUP BY name ORDER BY count(*) DESC, name"
+    )
+
+
+_PERIOD: Final = (
+    Filter(name="since", label="From", clause="start_ns >= ?", read=day_start_ns, input_type="date"),
+    Filter(name="until", label="Before", clause="start_ns < ?", read=day_start_ns, input_type="date"),
+)
+_OUTCOME: Final = Filter(name="outcome", label="Outcome", clause="status = ?", options=_distinct("status", "tasks"))
+
+
+def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
+    trace_id, task_id, status, start_ns, agents, models, spans, errors, calls, tokens, cost, priced, waste = row
+    return (
+        Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
+        _status(status),
+        Cell(text=instant(start_ns), value=start_ns),
+        _names(agents),
+        _names(models),
+        *map(_count, (spans, errors, calls, tokens)),
+        _cost(cost, priced),
+        _usd(waste),
+    )
+
+
+def _task(row: tuple[Any, ...]) -> tuple[Cell, ...]:
+    task_id, group, status, traces, calls, cost, priced, value, harm, currency = row
+    return (
+        Cell(text=visible(task_id), value=task_id, link=Link(view="runs", parameters={"task": task_id})),
+        Cell(text=visible(group or ""), value=group),
+        _status(status),
+        *map(_count, (traces, calls)),
+        _cost(cost, priced),
+        _amount(value, currency),
+        _amount(harm, currency),
+    )
+
+
+def _finding(row: tuple[Any, ...]) -> tuple[Cell, ...]:
+    cause, tier, trace_id, task_id, status, spans, evidence, tokens, cost = row
+    return (
+        Cell(text=visible(cause), value=cause),
+        Cell(text=tier, value=tier),
+        Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
+        _status(status),
+        _spans(trace_id, spans),
+        _spans(trace_id, evidence),
+        _count(tokens),
+        _usd(cost),
+    )
+
+
+_RUNS: Final = Listing(
+    id="runs",
+    title="Runs",
+    what="runs",
+    source="runs LEFT JOIN (SELECT task_id AS judged_task, status FROM tasks) ON judged_task = runs.task_id",
+    selected="trace_id, task_id, status, start_ns, agents, models, spans, errors, model_calls, input_tokens + "
+    "cache_write_tokens + cache_read_tokens + output_tokens + reasoning_tokens, cost_usd, priced_usd, "
+    "waste_a_usd + waste_b_usd + waste_c_usd",
+    filters=(
+        Filter(
+            name="q",
+            label="Search",
+            clause=_any_of("task_id", "trace_id", "name", "task_group", "array_to_string(agents, ' ')"),
+            read=_contains,
+            input_type="search",
+        ),
+        _OUTCOME,
+        Filter(name="agent", label="Agent", clause="list_contains(agents, ?)", options=_parties("agent")),
+        Filter(name="model", label="Model", clause="list_contains(models, ?)", options=_parties("model")),
+        Filter(name="tool", label="Tool", clause="list_contains(tools, ?)", options=_parties("tool")),
+        Filter(
+            name="cause",
+            label="Waste",
+            clause="run_id IN (SELECT run_id FROM causes WHERE cause = ?)",
+            options=_distinct("cause", "causes"),
+        ),
+        Filter(name="task", label="Task", clause="task_id = ?"),
+        Filter(name="group", label="Group", clause="task_group = ?"),
+        *_PERIOD,
+    ),
+    sorts={
+        "newest": "start_ns DESC, run_id",
+        "dearest": "priced_usd DESC, run_id",
+        "most waste": "waste_a_usd + waste_b_usd + waste_c_usd DESC, run_id",
+        "most calls": "model_calls DESC, run_id",
+        "most errors": "errors DESC, run_id",
+    },
+    columns=tuple(
+        Column(name=name)
+        for name in (
+            "Task",
+            "Outcome",
+            "Started",
+            "Agents",
+            "Models",
+            "Spans",
+            "Errors",
+            "Calls",
+            "Tokens",
+            "Cost",
+            "Waste",
+        )
+    ),
+    row=_run,
+)
+_TASKS: Final = Listing(
+    id="tasks",
+    title="Tasks",
+    what="tasks",
+    source="tasks",
+    selected="task_id, task_group, status, traces, model_calls, cost_usd, priced_usd, value, harm, currency",
+    filters=(
+        Filter(name="q", label="Search", clause=_any_of("task_id", "task_group"), read=_contains, input_type="search"),
+        _OUTCOME,
+        Filter(name="group", label="Group", clause="task_group = ?"),
+        Filter(name="since", label="From", clause="first_ns >= ?", read=day_start_ns, input_type="date"),
+        Filter(name="until", label="Before", clause="first_ns < ?", read=day_start_ns, input_type="date"),
+    ),
+    sorts={
+        "dearest": "priced_usd DESC, task_id",
+        "newest": "first_ns DESC NULLS LAST, task_id",
+        "most runs": "traces DESC, task_id",
+    },
+    columns=tuple(
+        Column(name=name) for name in ("Task", "Group", "Outcome", "Traces", "Calls", "Cost", "Value", "Harm")
+    ),
+    row=_task,
+)
+_FINDINGS: Final = Listing(
+    id="findings",
+    title="Findings",
+    what="findings",
+    source="findings JOIN runs USING (run_id) "
+    "LEFT JOIN (SELECT task_id AS judged_task, status FROM tasks) ON judged_task = runs.task_id",
+    selected="findings.cause, findings.tier, trace_id, task_id, status, findings.spans, findings.evidence, "
+    "findings.tokens, findings.usd",
+    filters=(
+        Filter(name="q", label="Search", clause=_any_of("task_id", "trace_id"), read=_contains, input_type="search"),
+        Filter(name="cause", label="Cause", clause="findings.cause = ?", options=_distinct("cause", "findings")),
+        Filter(name="tier", label="Tier", clause="findings.tier = ?", options=_distinct("tier", "findings")),
+        _OUTCOME,
+        Filter(name="agent", label="Agent", clause="list_contains(agents, ?)", options=_parties("agent")),
+        *_PERIOD,
+    ),
+    sorts={
+        "dearest": "findings.usd DESC NULLS LAST, run_id, findings.cause",
+        "newest": "start_ns DESC, run_id, findings.cause",
+    },
+    columns=tuple(
+        Column(name=name) for name in ("Cause", "Tier", "Task", "Outcome", "Spans", "Because of", "Tokens", "Cost")
+    ),
+    row=_finding,
+)
+LISTINGS: Final[Mapping[str, Listing]] = {listing.id: listing for listing in (_RUNS, _TASKS, _FINDINGS)}
+"""The lists, by name."""
+
+
+def _status(status: str | None) -> Cell:
+    return Cell(text=status or "unlabelled", value=status)
+
+
+def _names(names: list[str | None] | None) -> Cell:
+    known = [name for name in names or [] if name is not None]
+    more = f" and {count(len(known) - _MAX_NAMES)} more" if len(known) > _MAX_NAMES else ""
+    return Cell(text=", ".join(map(visible, known[:_MAX_NAMES])) + more, value=" ".join(known) or None)
+
+
+def _count(number: int | None) -> Cell:
+    return Cell(text=UNKNOWN) if number is None else Cell(text=count(int(number)), value=int(number))
+
+
+def _usd(amount: Decimal | None) -> Cell:
+    return Cell(text=UNKNOWN) if amount is None else Cell(text=usd(amount), value=str(amount))
+
+
+def _cost(cost: Decimal | None, priced: Decimal | None) -> Cell:
+    """What it cost; at least so much, where not every call has a price."""
+    if cost is not None or not priced:
+        return _usd(cost)
+    return Cell(text=f"≥ {usd(priced)}")
+
+
+def _amount(amount: Decimal | None, currency: str | None) -> Cell:
+    return Cell(text="") if amount is None else Cell(text=f"{amount:,f} {currency}", value=str(amount))
+
+
+def _spans(trace_id: str, spans: list[str] | None) -> Cell:
+    ids = spans or []
+    more = f" and {count(len(ids) - 1)} more" if len(ids) > 1 else ""
+    link = Link(view="trace", parameters={"trace_id": trace_id, "span_id": ids[0]}) if ids else None
+    return Cell(text="".join(ids[:1]) + more, value=" ".join(ids) or None, link=link)
