@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from hostile_names import HOSTILE_NAMES
 from tokenomics_plugin import semconv
 from tokenomics_plugin.outcome import Outcome, OutcomeStatus
 from tokenomics_plugin.pricing import Price, PriceBook
@@ -27,19 +28,6 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "report"
 REWRITE = "REWRITE_GOLDEN"
 START = 1_772_000_000 * 10**9  # 2026-02-25
 SECOND = 10**9
-
-HOSTILE = "</script><script>alert(1)</script>"
-HOSTILE_NAMES = (
-    HOSTILE,
-    '" onmouseover="alert(2)" \'><img src=x onerror=alert(3)>',
-    "<!--<script>&lt;b&gt;&amp;$data ${data} %{customdata}",
-    "nul\x00 escape\x1b[2J bell\x07",
-    "\u2028line\u2029paragraph\nnewline",
-    "\u202egnp.exe\u202c שלום",
-    "lone \ud800 surrogate",
-    "<a href='javascript:alert(4)'>click</a><br><b>bold</b>",
-    "x" * 5000,
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tokenomics_plugin.analysis import Analysis
+
 from tokenomics_plugin.cells import CellSummary, LifeCost
 from tokenomics_plugin.report.document import (
     Bar,
@@ -14,7 +15,6 @@ from tokenomics_plugin.report.document import (
     Cell,
     Column,
     Link,
-    Note,
     Page,
     Part,
     Section,
@@ -43,7 +43,8 @@ _PARTS: Final = (
 def dearest_trace(analysis: Analysis) -> str | None:
     """The trace with the most waste, or the dearest where none is known; `None` without traces."""
     rows = analysis.rows(
-        f"SELECT trace_id FROM runs GROUP BY trace_id ORDER BY sum({_WASTE}) DESC, sum(priced_usd) DESC, trace_id LIMIT 1",
+        "SELECT trace_id FROM runs GROUP BY trace_id "
+        f"ORDER BY sum({_WASTE}) DESC, sum(priced_usd) DESC, trace_id LIMIT 1",
         (),
     )
     return rows[0][0] if rows else None
@@ -118,8 +119,8 @@ def _rent(ledger: CellSummary) -> Section:
     return Section(
         id="rent",
         title="What is carried, and what that costs",
-        lead="A block is paid for when it is made, when it is first sent, and again on every later call that carries it: "
-        "its rent. Shorten, clear or summarise what has a high rent and is not used.",
+        lead="A block is paid for when it is made, when it is first sent, and again on every later call that carries "
+        "it: its rent. Shorten, clear or summarise what has a high rent and is not used.",
         blocks=(
             _lives("roles", "By role", ledger.roles),
             _lives("tools", "Tools' results", {name or "(unknown tool)": life for name, life in ledger.tools.items()}),
