@@ -44,30 +44,10 @@ from tokenomics_plugin.report.wording import visible
 
 NAMES = st.text(alphabet=st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8)
 """Short names, which no table of a terminal cuts."""
-HARMLESS_TAGS = set(
-    [
-        "a",
-        "bdi",
-        "caption",
-        "details",
-        "div",
-        "footer",
-        "h1",
-        "h2",
-        "h3",
-        "header",
-        "p",
-        "section",
-        "small",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "th",
-        "thead",
-        "tr",
-    ]
-)
+HARMLESS_TAGS = {
+    *("a", "bdi", "div", "p", "header", "footer", "section", "h1", "h2", "h3", "small", "details", "summary"),
+    *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+}
 CELLS = st.builds(lambda name, number: Cell(text=name, value=number), NAMES, st.integers(0, 10**6))
 
 
