@@ -22,12 +22,12 @@ from tokenomics_plugin.live.exchange import Answer, Question, Settings
 from tokenomics_plugin.live.forms import form_html, pager_html
 from tokenomics_plugin.live.listing import ListingError
 from tokenomics_plugin.live.listings import LISTINGS
+from tokenomics_plugin.pages import make_pages
+from tokenomics_plugin.pages.trace import TraceLook, span_section, trace_page
 from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.report.document import Link, Page
 from tokenomics_plugin.report.document_html import asset, page_body
 from tokenomics_plugin.report.document_json import page_json
-from tokenomics_plugin.report.pages import make_pages
-from tokenomics_plugin.report.trace import TraceLook, span_section, trace_page
 from tokenomics_plugin.store import TraceStore
 from tokenomics_plugin.waste import find_detectors
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from tokenomics_plugin.analysis.tables import WASTE_USD
 from tokenomics_plugin.live.listing import Filter, Listing, day_start_ns
 from tokenomics_plugin.report.document import Cell, Column, Link
 from tokenomics_plugin.report.wording import UNKNOWN, count, instant, usd, visible
@@ -41,18 +42,18 @@ _PERIOD: Final = (
     Filter(name="since", label="From", clause="start_ns >= ?", read=day_start_ns, input_type="date"),
     Filter(name="until", label="Before", clause="start_ns < ?", read=day_start_ns, input_type="date"),
 )
-_OUTCOME: Final = Filter(name="outcome", label="Outcome", clause="status = ?", options=_distinct("status", "tasks"))
+_OUTCOME: Final = Filter(name="outcome", label="Outcome", clause="outcome = ?", options=_distinct("outcome", "runs"))
 
 
 def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
-    trace_id, task_id, status, start_ns, agents, models, spans, errors, calls, tokens, cost, priced, waste = row
+    trace_id, task_id, outcome, start_ns, agents, models, calls, tools, errors, tokens, cost, priced, waste = row
     return (
         Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
-        _status(status),
+        Cell(text=outcome, value=outcome),
         Cell(text=instant(start_ns), value=start_ns),
         _names(agents),
         _names(models),
-        *map(_count, (spans, errors, calls, tokens)),
+        *map(_count, (calls, tools, errors, tokens)),
         _cost(cost, priced),
         _usd(waste),
     )
@@ -63,7 +64,7 @@ def _task(row: tuple[Any, ...]) -> tuple[Cell, ...]:
     return (
         Cell(text=visible(task_id), value=task_id, link=Link(view="runs", parameters={"task": task_id})),
         Cell(text=visible(group or ""), value=group),
-        _status(status),
+        Cell(text=status, value=status),
         *map(_count, (traces, calls)),
         _cost(cost, priced),
         _amount(value, currency),
@@ -72,16 +73,17 @@ def _task(row: tuple[Any, ...]) -> tuple[Cell, ...]:
 
 
 def _finding(row: tuple[Any, ...]) -> tuple[Cell, ...]:
-    cause, tier, trace_id, task_id, status, spans, evidence, tokens, cost = row
+    cause, tier, found, trace_id, task_id, outcome, spans, evidence, tokens, claimed = row
     return (
         Cell(text=visible(cause), value=cause),
         Cell(text=tier, value=tier),
+        _count(found),
         Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
-        _status(status),
+        Cell(text=outcome, value=outcome),
         _spans(trace_id, spans),
         _spans(trace_id, evidence),
         _count(tokens),
-        _usd(cost),
+        _usd(claimed),
     )
 
 
@@ -89,15 +91,15 @@ _RUNS: Final = Listing(
     id="runs",
     title="Runs",
     what="runs",
-    source="runs LEFT JOIN (SELECT task_id AS judged_task, status FROM tasks) ON judged_task = runs.task_id",
-    selected="trace_id, task_id, status, start_ns, agents, models, spans, errors, model_calls, input_tokens + "
-    "cache_write_tokens + cache_read_tokens + output_tokens + reasoning_tokens, cost_usd, priced_usd, "
-    "waste_a_usd + waste_b_usd + waste_c_usd",
+    source="runs",
+    selected="trace_id, task_id, outcome, start_ns, agents, models, model_calls, tool_calls, errors, "
+    "CASE WHEN measured_calls = model_calls THEN input_tokens + cache_write_tokens + cache_read_tokens + output_tokens "
+    f"+ reasoning_tokens END, cost_usd, priced_usd, {WASTE_USD}",
     filters=(
         Filter(
             name="q",
             label="Search",
-            clause=_any_of("task_id", "trace_id", "name", "task_group", "array_to_string(agents, ' ')"),
+            clause=_any_of("task_id", "trace_id", "task_group", "array_to_string(agents, ' ')"),
             read=_contains,
             input_type="search",
         ),
@@ -118,7 +120,7 @@ _RUNS: Final = Listing(
     sorts={
         "newest": "start_ns DESC, run_id",
         "dearest": "priced_usd DESC, run_id",
-        "most waste": "waste_a_usd + waste_b_usd + waste_c_usd DESC, run_id",
+        "most waste": f"{WASTE_USD} DESC, run_id",
         "most calls": "model_calls DESC, run_id",
         "most errors": "errors DESC, run_id",
     },
@@ -130,9 +132,9 @@ _RUNS: Final = Listing(
             "Started",
             "Agents",
             "Models",
-            "Spans",
-            "Errors",
             "Calls",
+            "Tools",
+            "Errors",
             "Tokens",
             "Cost",
             "Waste",
@@ -148,14 +150,12 @@ _TASKS: Final = Listing(
     selected="task_id, task_group, status, traces, model_calls, cost_usd, priced_usd, value, harm, currency",
     filters=(
         Filter(name="q", label="Search", clause=_any_of("task_id", "task_group"), read=_contains, input_type="search"),
-        _OUTCOME,
+        Filter(name="status", label="Outcome", clause="status = ?", options=_distinct("status", "tasks")),
         Filter(name="group", label="Group", clause="task_group = ?"),
-        Filter(name="since", label="From", clause="first_ns >= ?", read=day_start_ns, input_type="date"),
-        Filter(name="until", label="Before", clause="first_ns < ?", read=day_start_ns, input_type="date"),
     ),
     sorts={
         "dearest": "priced_usd DESC, task_id",
-        "newest": "first_ns DESC NULLS LAST, task_id",
+        "most valuable": "value_usd DESC NULLS LAST, task_id",
         "most runs": "traces DESC, task_id",
     },
     columns=tuple(
@@ -167,33 +167,29 @@ _FINDINGS: Final = Listing(
     id="findings",
     title="Findings",
     what="findings",
-    source="findings JOIN runs USING (run_id) "
-    "LEFT JOIN (SELECT task_id AS judged_task, status FROM tasks) ON judged_task = runs.task_id",
-    selected="findings.cause, findings.tier, trace_id, task_id, status, findings.spans, findings.evidence, "
-    "findings.tokens, findings.usd",
+    source="causes JOIN runs USING (run_id)",
+    selected="cause, tier, findings, trace_id, task_id, outcome, spans, evidence, tokens, usd",
     filters=(
         Filter(name="q", label="Search", clause=_any_of("task_id", "trace_id"), read=_contains, input_type="search"),
-        Filter(name="cause", label="Cause", clause="findings.cause = ?", options=_distinct("cause", "findings")),
-        Filter(name="tier", label="Tier", clause="findings.tier = ?", options=_distinct("tier", "findings")),
+        Filter(name="cause", label="Cause", clause="cause = ?", options=_distinct("cause", "causes")),
+        Filter(name="tier", label="Tier", clause="tier = ?", options=_distinct("tier", "causes")),
         _OUTCOME,
         Filter(name="agent", label="Agent", clause="list_contains(agents, ?)", options=_parties("agent")),
         *_PERIOD,
     ),
     sorts={
-        "dearest": "findings.usd DESC NULLS LAST, run_id, findings.cause",
-        "newest": "start_ns DESC, run_id, findings.cause",
+        "dearest": "usd DESC, run_id, cause",
+        "newest": "start_ns DESC, run_id, cause",
+        "most often": "findings DESC, run_id, cause",
     },
     columns=tuple(
-        Column(name=name) for name in ("Cause", "Tier", "Task", "Outcome", "Spans", "Because of", "Tokens", "Cost")
+        Column(name=name)
+        for name in ("Cause", "Tier", "Times", "Task", "Outcome", "Spans", "Because of", "Tokens", "Claimed")
     ),
     row=_finding,
 )
 LISTINGS: Final[Mapping[str, Listing]] = {listing.id: listing for listing in (_RUNS, _TASKS, _FINDINGS)}
 """The lists, by name."""
-
-
-def _status(status: str | None) -> Cell:
-    return Cell(text=status or "unlabelled", value=status)
 
 
 def _names(names: list[str | None] | None) -> Cell:

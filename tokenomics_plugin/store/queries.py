@@ -11,7 +11,7 @@ from typing import Final
 
 from tokenomics_plugin import semconv
 
-__all__ = ["OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS", "STEPS"]
+__all__ = ["ATTRIBUTES", "OF_PART", "OF_TRACES", "OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS", "STEPS", "TRACE_COUNT"]
 
 # What few traces have stays in the map: these look-ups take a few microseconds a span, columns a migration.
 _CONDUCT_TEXTS: Final = (
@@ -71,10 +71,10 @@ SELECT
     -- ClickHouse: toInt64OrNull(...)
     {", ".join(f"TRY_CAST(SpanAttributes['{name}'] AS BIGINT)" for name in _PLAN_COUNTS)}
 FROM otel_traces
-WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
+WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'{{only}}
 ORDER BY TraceId, Timestamp, SpanId
 """
-"""Every span but the carriers of outcomes, in the order of `records.span_record`'s arguments."""
+"""Every span but the carriers of outcomes, in the order of `records.span_record`'s arguments; `{only}` as `STEPS`."""
 
 # A trajectory's names that few others read. In ClickHouse an absent one is '' and not NULL, hence nullif.
 _STEP_TEXTS: Final = (
@@ -139,10 +139,22 @@ SELECT
         [link['{semconv.LINK_KIND}'] FOR link IN "Links.Attributes"], '{semconv.LINK_REPEATS}'
     )] END
 FROM otel_traces
-WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
+WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'{{only}}
 ORDER BY TraceId, Timestamp, Duration, SpanId
 """
-"""Every span but the carriers of outcomes, in the order of the fields of `trajectories.Row`."""
+"""Every span but the carriers of outcomes, in the order of the fields of `trajectories.Row`. `{only}` stands for
+nothing, or for one of the clauses below."""
+
+OF_TRACES: Final = "\n  AND TraceId IN (SELECT unnest(?))"  # ClickHouse: has(?, TraceId)
+"""Narrows to the traces of a list."""
+OF_PART: Final = "\n  AND hash(TraceId) % ? = ?"  # ClickHouse: cityHash64(TraceId)
+"""Narrows to one of several parts of all traces, about equally large."""
+
+ATTRIBUTES: Final = "SELECT SpanAttributes FROM otel_traces WHERE TraceId = ? AND SpanId = ? LIMIT 1"
+"""What one span says of itself."""
+
+TRACE_COUNT: Final = "SELECT count(DISTINCT TraceId) FROM otel_traces"
+"""How many traces there are."""
 
 OUTCOME_EVENTS: Final = f"""
 SELECT

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Final
 
 from tokenomics_plugin.cells import Label, Tier
+from tokenomics_plugin.pages.trace.look import TraceLook
 from tokenomics_plugin.report.document import Cell, Column, Icicle, Link, Node, Shade
-from tokenomics_plugin.report.trace.look import TraceLook
 from tokenomics_plugin.report.wording import UNKNOWN, usd, visible
 from tokenomics_plugin.span import SpanRecord
 

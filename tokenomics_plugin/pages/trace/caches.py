@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tokenomics_plugin.context_blocks import ContextBlock
+from tokenomics_plugin.pages.trace.look import TraceLook
 from tokenomics_plugin.report.document import Axis, Cell, Column, Line, LineChart, Link, Point, Shade
-from tokenomics_plugin.report.trace.look import TraceLook
 from tokenomics_plugin.report.wording import count
 from tokenomics_plugin.trajectory import ModelCall
 from tokenomics_plugin.waste.carriage import CarriedContext

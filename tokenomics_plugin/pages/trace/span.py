@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tokenomics_plugin.pages.trace.look import TraceLook
 from tokenomics_plugin.report.document import Cell, Column, Link, Section, Table
-from tokenomics_plugin.report.trace.look import TraceLook
 from tokenomics_plugin.report.wording import visible
 
 __all__ = ["span_section"]

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tokenomics_plugin.analysis import Analysis
-
+from tokenomics_plugin.analysis.tables import WASTE_USD
 from tokenomics_plugin.cells import CellSummary, LifeCost
+from tokenomics_plugin.pages.trace import TraceLook, block_table, trace_sections
 from tokenomics_plugin.report.document import (
     Bar,
     BarChart,
@@ -21,7 +22,6 @@ from tokenomics_plugin.report.document import (
     Shade,
     Table,
 )
-from tokenomics_plugin.report.trace import TraceLook, block_table, trace_sections
 from tokenomics_plugin.report.wording import UNKNOWN, count, instant, percent, usd, visible
 from tokenomics_plugin.waste import Detector
 
@@ -32,7 +32,6 @@ _REPEATS: Final = ("D1", "D2", "D3", "D4", "D5")
 """Causes that are about doing again what was done."""
 _CACHES: Final = ("D11", "D12")
 """Causes that are about what a provider's cache did not serve."""
-_WASTE: Final = "waste_a_usd + waste_b_usd + waste_c_usd"
 _PARTS: Final = (
     ("generation_usd", "making it", Shade.OUTPUT),
     ("first_usd", "sending it first", Shade.INPUT),
@@ -44,7 +43,7 @@ def dearest_trace(analysis: Analysis) -> str | None:
     """The trace with the most waste, or the dearest where none is known; `None` without traces."""
     rows = analysis.rows(
         "SELECT trace_id FROM runs GROUP BY trace_id "
-        f"ORDER BY sum({_WASTE}) DESC, sum(priced_usd) DESC, trace_id LIMIT 1",
+        f"ORDER BY sum({WASTE_USD}) DESC, sum(priced_usd) DESC, trace_id LIMIT 1",
         (),
     )
     return rows[0][0] if rows else None
@@ -80,8 +79,8 @@ def developer_page(analysis: Analysis, *, detectors: Sequence[Detector], look: T
 
 def _first_traces(analysis: Analysis) -> Section:
     rows = analysis.rows(
-        f"SELECT trace_id, task_id, start_ns, model_calls, errors, retries, repeats, cost_usd, priced_usd, {_WASTE} "
-        f"FROM runs ORDER BY {_WASTE} DESC, priced_usd DESC, run_id LIMIT {_MAX_ROWS}",
+        f"SELECT trace_id, task_id, start_ns, model_calls, errors, retries, repeats, cost_usd, priced_usd, {WASTE_USD} "
+        f"FROM runs ORDER BY {WASTE_USD} DESC, priced_usd DESC, run_id LIMIT {_MAX_ROWS}",
         (),
     )
     hidden = int(analysis.rows("SELECT count(*) FROM runs", ())[0][0]) - len(rows)
@@ -178,8 +177,8 @@ def _caches(analysis: Analysis, names: Mapping[str, str]) -> Section:
 def _cached_shares(analysis: Analysis) -> Table:
     rows = analysis.rows(
         "SELECT CASE WHEN len(models) = 1 THEN models[1] END AS model, count(*), sum(cache_read_tokens), "
-        "sum(input_tokens + cache_write_tokens + cache_read_tokens) FROM runs WHERE len(models) > 0 "
-        "GROUP BY model ORDER BY 4 DESC NULLS LAST",
+        "sum(input_tokens + cache_write_tokens + cache_read_tokens) AS input FROM runs WHERE measured_calls > 0 "
+        "GROUP BY model ORDER BY input DESC",
         (),
     )
     return Table(
@@ -207,7 +206,7 @@ def _cached(model: str | None, runs: int, read: int | None, total: int | None) -
 def _by_cause(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str], id_: str) -> Table:
     listed = ", ".join(f"'{cause}'" for cause in causes)
     rows = analysis.rows(
-        f"SELECT cause, tier, count(DISTINCT run_id), sum(tokens), sum(usd), sum(share_usd) FROM causes "
+        f"SELECT cause, tier, count(*), sum(tokens), sum(usd), sum(share_usd) FROM causes "
         f"WHERE cause IN ({listed}) GROUP BY cause, tier ORDER BY 6 DESC NULLS LAST, cause, tier",
         (),
     )
@@ -220,7 +219,8 @@ def _by_cause(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str
                 _cause(cause, names),
                 Cell(text=tier, value=tier),
                 *(Cell(text=count(int(number or 0)), value=int(number or 0)) for number in (runs, tokens)),
-                *map(_money, (claimed, share)),
+                _money(claimed),
+                Cell(text=usd(share), value=share),
             )
             for cause, tier, runs, tokens, claimed, share in rows
         ),
@@ -231,9 +231,8 @@ def _by_cause(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str
 def _dearest(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str], id_: str) -> Table:
     listed = ", ".join(f"'{cause}'" for cause in causes)
     rows = analysis.rows(
-        "SELECT cause, findings.tier, trace_id, task_id, findings.spans, findings.evidence, findings.usd FROM findings "
-        f"JOIN runs USING (run_id) WHERE cause IN ({listed}) "
-        f"ORDER BY findings.usd DESC NULLS LAST, run_id, cause LIMIT {_MAX_ROWS}",
+        "SELECT cause, tier, trace_id, task_id, spans, evidence, usd FROM causes JOIN runs USING (run_id) "
+        f"WHERE cause IN ({listed}) ORDER BY usd DESC, run_id, cause LIMIT {_MAX_ROWS}",
         (),
     )
     return Table(

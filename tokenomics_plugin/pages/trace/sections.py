@@ -8,6 +8,9 @@ from decimal import Decimal
 from typing import Final
 
 from tokenomics_plugin.cells import BlockCost, Label, Reconciliation, Tier
+from tokenomics_plugin.pages.trace.caches import cache_chart
+from tokenomics_plugin.pages.trace.look import Claim, TraceLook
+from tokenomics_plugin.pages.trace.tree import icicle, shade_of
 from tokenomics_plugin.report.document import (
     Bar,
     BarChart,
@@ -21,9 +24,6 @@ from tokenomics_plugin.report.document import (
     Section,
     Table,
 )
-from tokenomics_plugin.report.trace.caches import cache_chart
-from tokenomics_plugin.report.trace.look import Claim, TraceLook
-from tokenomics_plugin.report.trace.tree import icicle, shade_of
 from tokenomics_plugin.report.wording import UNKNOWN, count, counted, instant, usd, visible
 from tokenomics_plugin.waste import Detector
 
