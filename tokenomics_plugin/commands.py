@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,11 +28,31 @@ _DB_OPTION = click.option(
     show_default=True,
     help="The store, one DuckDB file.",
 )
+_PAGES = ("finance", "engineering", "developer")
 _PRICES_OPTION = click.option(
     "--prices",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
 )
+
+
+class _Usd(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.3, and in no earlier one
+    """An amount of dollars, exact."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Read it."""
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            self.fail(f"{value!r} is no amount of dollars, such as 4.50", param, ctx)
+        if not (amount.is_finite() and amount >= 0):
+            self.fail(f"{value!r} must be a finite amount of at least 0", param, ctx)
+        return amount
+
+
+_USD = _Usd()
 
 
 class _Group(click.Group):
@@ -153,14 +174,34 @@ def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
 @_DB_OPTION
 @click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="File to write; - is stdout.")
+@click.option("--page", type=click.Choice(["all", *_PAGES]), default="all", show_default=True, help="For which reader.")
 @_PRICES_OPTION
-def report(db: Path, form: str, output: str, prices: Path | None) -> None:
-    """Score what was spent against what was achieved."""
+@click.option("--value", type=_USD, help="USD that a success is worth which does not say its own.")
+@click.option("--human-cost", type=_USD, help="USD that a person costs for a task, to compare with.")
+@click.option("--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'.")
+@click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+def report(
+    db: Path,
+    form: str,
+    output: str,
+    page: str,
+    prices: Path | None,
+    value: Decimal | None,
+    human_cost: Decimal | None,
+    readers: tuple[str, ...],
+    writers: tuple[str, ...],
+) -> None:
+    """Score what was spent against what was achieved.
+
+    Three pages: finance, engineering, developer. What tools do to the world is not in a trace: declare it, or each
+    tool counts as one that may write, and a read that is repeated after it as a needed one.
+    """
+    from tokenomics_plugin.pages import PageOptions, make_report, write_report
     from tokenomics_plugin.pricing import PriceBook
-    from tokenomics_plugin.report import summarize, write_report
-    from tokenomics_plugin.store import TraceStore
+    from tokenomics_plugin.trajectory import SideEffects
 
     book = PriceBook() if prices is None else PriceBook.from_toml(prices)
-    with TraceStore(db, read_only=True) as store:
-        summary = summarize(store, book)
-    write_report(summary, form, output)
+    options = PageOptions(value=value, human_cost=human_cost)
+    side_effects = SideEffects(read=frozenset(readers), write=frozenset(writers))
+    made = make_report(db, book, options=options, side_effects=side_effects)
+    write_report(made if page == "all" else made.only(page), form, output)

@@ -1,7 +1,8 @@
-"""Answers questions about a store from an analysis of it that is kept up to date beside it.
+"""Answers questions about a store from an analysis of it that is kept in memory.
 
-The analysis is refreshed in the background when a question finds the store changed, so a question is answered from
-what is there and says of when it is. The pages are made at each refresh, lists and traces when they are asked for.
+When a question finds the store changed, it is analysed anew in the background, so a question is answered from what
+is there and says of when it is. The pages are made with each analysis, lists and traces when they are asked for; a
+trace is read from the store itself, and so always as it is.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Final
 
-from tokenomics_plugin.analysis import Analysis
+from tokenomics_plugin.analysis import Analysis, analyse
 from tokenomics_plugin.errors import TokenomicsError
 from tokenomics_plugin.live.addresses import LISTS, address
 from tokenomics_plugin.live.exchange import Answer, Question, Settings
@@ -29,34 +32,43 @@ from tokenomics_plugin.report.document import Link, Page
 from tokenomics_plugin.report.document_html import asset, page_body
 from tokenomics_plugin.report.document_json import page_json
 from tokenomics_plugin.store import TraceStore
-from tokenomics_plugin.waste import find_detectors
 
 __all__ = ["Analyst"]
 
 _logger = logging.getLogger(__name__)
 
 _LEAST_PAUSE_S: Final = 2.0
-"""Between the end of a refresh and the start of the next; ten times as long as the last one took, if that is more."""
+"""Between the end of one look at the store and the start of the next."""
+_PAUSE_PER_WORK: Final = 4.0
+"""The same as a multiple of the time that the last analysis took, so that it never takes most of a processor."""
+_PROCESSES: Final = 2
 _FIRST_WAIT_S: Final = 5.0
 """How long the first question waits for the first refresh before it is told to come back."""
 _COME_BACK_S: Final = 2
 _TITLES: Final = {"finance": "Finance", "engineering": "Engineering", "developer": "Developer"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Fresh:
+    """An analysis, and what was made of it."""
+
+    analysis: Analysis
+    pages: Mapping[str, Page]
+    state: tuple[int, int]
+    """Time and size of the store's file when it was read."""
+    at: float
+    """When that was, seconds since the epoch."""
+
+
 class Analyst:
     """Holds the analysis; questions may come from several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the analysis beside the store; the first refresh begins with the first question."""
+        """Begin without an analysis; the first one is made when the first question comes."""
         self._db = Path(settings.db)
         self._prices = PriceBook() if settings.prices is None else PriceBook.from_toml(settings.prices)
-        self._detectors = find_detectors().found
-        self._analysis = Analysis.open(self._db.with_name(self._db.name + ".analysis"))
-        self._pages: dict[str, Page] = {}
-        self._ready = threading.Event()
-        self._wanted = threading.Event()
-        self._refreshed_at = 0.0
-        self._seen: tuple[int, int] | None = None
+        self._fresh: _Fresh | None = None
+        self._ready, self._wanted = threading.Event(), threading.Event()
         threading.Thread(target=self._keep_fresh, name="tokenomics-refresh", daemon=True).start()
 
     def answer(self, question: Question) -> Answer:
@@ -75,34 +87,34 @@ class Analyst:
             return self._problem(question, 500, "The page could not be made; the collector's log says why.")
 
     def _view(self, question: Question) -> Answer:
+        fresh = self._fresh
+        assert fresh is not None, "nothing is shown before the first analysis"
         if question.view in LISTS:
-            return self._list(question)
+            return self._list(question, fresh)
         if question.view == "trace":
-            page = self._trace(question)
+            page = self._trace(question, fresh)
             if page is None:
                 return self._problem(question, 404, f"There is no trace {question.subject}.")
             return self._answer(question, page)
-        return self._answer(question, self._pages[question.view])
+        return self._answer(question, fresh.pages[question.view])
 
-    def _list(self, question: Question) -> Answer:
-        listing = LISTINGS[question.view]
-        page, window = listing.page(self._analysis.rows, question.parameters)
+    def _list(self, question: Question, fresh: _Fresh) -> Answer:
+        listing, rows = LISTINGS[question.view], fresh.analysis.rows
+        page, window = listing.page(rows, question.parameters)
         if question.is_json:
             return self._answer(question, page)
-        above = form_html(listing, question.parameters, listing.choices(self._analysis.rows))
+        above = form_html(listing, question.parameters, listing.choices(rows))
         return self._answer(question, page, above=above, below=pager_html(listing, question.parameters, window))
 
-    def _trace(self, question: Question) -> Page | None:
-        trace_id, span_id = question.subject, question.parameters.get("span", "")
+    def _trace(self, question: Question, fresh: _Fresh) -> Page | None:
+        trace_id, span_id, detectors = question.subject, question.parameters.get("span", ""), fresh.analysis.detectors
         with TraceStore(self._db, read_only=True) as store:
-            spans = list(store.spans(traces=(trace_id,)))
-            if not spans:
-                return None
-            trajectories = list(store.trajectories(traces=(trace_id,)))
+            look = TraceLook.read(store, trace_id, self._prices, detectors)
             attributes = store.attributes(trace_id, span_id) if span_id else None
-        look = TraceLook.of(spans, trajectories, self._prices, detectors=self._detectors)
+        if look is None:
+            return None
         chosen = None if attributes is None else span_section(look, span_id, attributes)
-        return trace_page(look, detectors=self._detectors, chosen=chosen)
+        return trace_page(look, detectors=detectors, chosen=chosen)
 
     def _answer(self, question: Question, page: Page, *, above: str = "", below: str = "") -> Answer:
         if question.is_json:
@@ -135,9 +147,9 @@ class Analyst:
         return Answer(number=question.number, status=status, body=text)
 
     def _freshness(self) -> str:
-        if not self._refreshed_at:
+        if self._fresh is None:
             return "Nothing has been read yet."
-        at = datetime.fromtimestamp(self._refreshed_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        at = datetime.fromtimestamp(self._fresh.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"As of {at}. Pages follow the store; reload to see what came since."
 
     def _keep_fresh(self) -> None:
@@ -148,21 +160,23 @@ class Analyst:
             try:
                 self._refresh_if_changed()
             except Exception:  # the thread must live: without it pages only grow old
-                _logger.exception("cannot refresh the analysis of %s", self._db)
-            time.sleep(
-                max(_LEAST_PAUSE_S, 10 * (time.monotonic() - started)) if self._ready.is_set() else _LEAST_PAUSE_S
-            )
+                _logger.exception("cannot read %s", self._db)
+            time.sleep(max(_LEAST_PAUSE_S, _PAUSE_PER_WORK * (time.monotonic() - started)))
 
     def _refresh_if_changed(self) -> None:
-        state = self._db.stat()
-        if self._seen == (state.st_mtime_ns, state.st_size):
+        file = self._db.stat()
+        state = file.st_mtime_ns, file.st_size
+        if self._fresh is not None and self._fresh.state == state:
             return
-        with TraceStore(self._db, read_only=True) as store:
-            self._analysis.refresh(store, prices=self._prices, detectors=self._detectors)
-        self._pages = {page.id: page for page in make_pages(self._analysis)}
-        self._seen = state.st_mtime_ns, state.st_size
-        self._refreshed_at = time.time()
+        analysis = analyse(self._db, self._prices, processes=_PROCESSES)
+        pages = make_pages(analysis, look_at=lambda trace_id: self._look(trace_id, analysis))
+        # What is replaced goes when the last question about it is answered.
+        self._fresh = _Fresh(analysis=analysis, pages={page.id: page for page in pages}, state=state, at=time.time())
         self._ready.set()
+
+    def _look(self, trace_id: str, analysis: Analysis) -> TraceLook | None:
+        with TraceStore(self._db, read_only=True) as store:
+            return TraceLook.read(store, trace_id, self._prices, analysis.detectors)
 
 
 def _navigation(view: str) -> str:

@@ -49,15 +49,14 @@ def dearest_trace(analysis: Analysis) -> str | None:
     return rows[0][0] if rows else None
 
 
-def developer_page(analysis: Analysis, *, detectors: Sequence[Detector], look: TraceLook | None = None) -> Page:
+def developer_page(analysis: Analysis, *, look: TraceLook | None = None) -> Page:
     """The page for the person who will change the agent.
 
     Args:
         analysis: The tables.
-        detectors: What looked for waste.
         look: A trace to show as an example, best `dearest_trace`.
     """
-    ledger = analysis.ledger()
+    ledger, detectors = analysis.ledger, analysis.detectors
     names = {detector.id: detector.name for detector in detectors}
     sections = [
         _first_traces(analysis),

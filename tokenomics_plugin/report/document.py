@@ -7,7 +7,7 @@ behind it; a link says which view of the store shows more, and only live pages c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -205,17 +205,37 @@ class BarChart:
     """What to say when there are no bars; empty to leave the chart out."""
 
     def table(self) -> Table:
-        """The same in rows: each bar, then what it is made of."""
+        """The same in rows: a bar each with a column for each label, or a part each where there are many labels."""
         labels = tuple(dict.fromkeys(part.label for bar in self.bars for part in bar.parts))
-        shown = labels if len(labels) > 1 else ()
-        columns = (Column(name=""), *(Column(name=label) for label in shown), Column(name="Total"))
+        is_long = len(labels) > _MAX_PART_COLUMNS
         return Table(
             id=f"{self.id}-table",
             title=self.title,
-            columns=columns,
-            rows=tuple((bar.name, *(_part(bar, label) for label in shown), bar.figure) for bar in self.bars),
+            columns=_PART_COLUMNS if is_long else _bar_columns(labels),
+            rows=tuple(_part_rows(self.bars) if is_long else _bar_rows(self.bars, labels)),
             empty=self.empty,
         )
+
+
+_MAX_PART_COLUMNS = 3
+_PART_COLUMNS = (Column(name=""), Column(name="Part"), Column(name="Amount"), Column(name="Total"))
+
+
+def _bar_columns(labels: Sequence[str]) -> tuple[Column, ...]:
+    shown = labels if len(labels) > 1 else ()
+    return (Column(name=""), *(Column(name=label) for label in shown), Column(name="Total"))
+
+
+def _bar_rows(bars: Sequence[Bar], labels: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
+    shown = labels if len(labels) > 1 else ()
+    yield from ((bar.name, *(_part(bar, label) for label in shown), bar.figure) for bar in bars)
+
+
+def _part_rows(bars: Sequence[Bar]) -> Iterator[tuple[Cell, ...]]:
+    for bar in bars:
+        for place, part in enumerate(bar.parts):
+            total = Cell(text="") if place else bar.figure
+            yield bar.name, Cell(text=part.label, value=part.label), part.figure, total
 
 
 def _part(bar: Bar, label: str) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tokenomics_plugin.report.document import (
@@ -20,7 +20,7 @@ from tokenomics_plugin.report.document import (
     Section,
     Table,
 )
-from tokenomics_plugin.report.table import WIDTH, aligned
+from tokenomics_plugin.report.table import WIDTH, aligned, display_width
 from tokenomics_plugin.report.wording import count
 
 __all__ = ["page_text"]
@@ -67,15 +67,31 @@ def _table(table: Table) -> str:
     if not table.rows:
         return "\n".join([*lines, f"  {table.empty}"])
     shown = table.rows[:_MAX_ROWS]
-    narrow = [index for index, column in enumerate(table.columns) if not column.is_wordy]
-    lines += aligned(
-        [table.columns[index].name for index in narrow], [[row[index].text for index in narrow] for row in shown]
-    )
-    lines += [line for row in shown for line in _remarks(row, table)]
+    lines += _rows(shown, table)
     hidden = table.hidden + len(table.rows) - len(shown)
     if hidden:
         lines.append(f"  and {count(hidden)} more")
     return "\n".join([*lines, *(line for note in table.notes for line in _wrapped(note, indent="  "))])
+
+
+def _rows(rows: Sequence[tuple[Cell, ...]], table: Table) -> list[str]:
+    """Columns where they fit, else a paragraph for each row."""
+    narrow = [index for index, column in enumerate(table.columns) if not column.is_wordy]
+    header = [table.columns[index].name for index in narrow]
+    lines = aligned(header, [[row[index].text for index in narrow] for row in rows])
+    if max(map(display_width, lines)) <= WIDTH and all(
+        row[0].text in line for row, line in zip(rows, lines[1:], strict=True)
+    ):
+        return [*lines, *(line for row in rows for line in _remarks(row, table))]
+    return [line for row in rows for line in _stacked(row, table)]
+
+
+def _stacked(row: tuple[Cell, ...], table: Table) -> Iterator[str]:
+    yield from _wrapped(row[0].text or "-", indent="  ")
+    named = [(column.name, cell) for column, cell in zip(table.columns[1:], row[1:], strict=True) if cell.text]
+    cells = "; ".join(f"{name}: {cell.text}" if name else cell.text for name, cell in named)
+    yield from _wrapped(cells, indent="    ")
+    yield from (line for cell in row for line in _wrapped(cell.note, indent="    "))
 
 
 def _remarks(row: tuple[Cell, ...], table: Table) -> Iterator[str]:

@@ -10,7 +10,8 @@ from decimal import Decimal
 from tokenomics_plugin.cells import Cell, CellLedger, CellSummary, Label, Part, Tier, cells_of
 from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.span import SpanRecord
-from tokenomics_plugin.trajectory import Trajectory
+from tokenomics_plugin.store import TraceStore
+from tokenomics_plugin.trajectory import UNDECLARED, SideEffects, Trajectory
 from tokenomics_plugin.waste import Detector, Finding, flags_of, scan
 
 __all__ = ["Claim", "TraceLook"]
@@ -82,6 +83,23 @@ class TraceLook:
             claims=tuple(sorted(claims, key=lambda claim: claim.usd or Decimal(0), reverse=True)),
             ledger=ledger.summary(),
         )
+
+    @classmethod
+    def read(
+        cls,
+        store: TraceStore,
+        trace_id: str,
+        prices: PriceBook,
+        detectors: Sequence[Detector],
+        *,
+        side_effects: SideEffects = UNDECLARED,
+    ) -> TraceLook | None:
+        """Look at a trace of a store; `None` when there is none of that id."""
+        spans = list(store.spans(traces=(trace_id,)))
+        if not spans:
+            return None
+        trajectories = list(store.trajectories(traces=(trace_id,), side_effects=side_effects))
+        return cls.of(spans, trajectories, prices, detectors=detectors)
 
     def cost_by_call(self) -> Mapping[str, Decimal | None]:
         """What each model call cost, by span id; `None` for one without a price."""

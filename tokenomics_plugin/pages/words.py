@@ -1,0 +1,138 @@
+"""Cells and facts in the report's own words, for all pages."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from tokenomics_plugin.report.document import Cell, Column, Fact, Interval, Link, Table
+from tokenomics_plugin.report.figure import Figure
+from tokenomics_plugin.report.headline import FigureKind
+from tokenomics_plugin.report.spend import Spend
+from tokenomics_plugin.report.wording import UNKNOWN, count, percent, spend_cost, spend_tokens, usd
+from tokenomics_plugin.resampling import Estimate
+from tokenomics_plugin.statistics import Range
+
+__all__ = [
+    "amount",
+    "columns",
+    "cost",
+    "estimated_usd",
+    "fact",
+    "figure_row",
+    "number",
+    "range_words",
+    "share",
+    "spent",
+    "text",
+    "tokens",
+]
+
+
+def text(words: str, link: Link | None = None) -> Cell:
+    """Words that are their own value."""
+    return Cell(text=words, value=words, link=link)
+
+
+def number(value: int | None) -> Cell:
+    """A count."""
+    return Cell(text=UNKNOWN) if value is None else Cell(text=count(value), value=value)
+
+
+def amount(value: Decimal | float | None) -> Cell:
+    """US dollars; exact ones keep every digit as a value."""
+    if value is None:
+        return Cell(text=UNKNOWN)
+    return Cell(text=usd(value), value=str(value) if isinstance(value, Decimal) else value)
+
+
+def share(value: float | None) -> Cell:
+    """A share of one."""
+    return Cell(text=UNKNOWN) if value is None else Cell(text=percent(value), value=value)
+
+
+def cost(known: Decimal | None, priced: Decimal) -> Cell:
+    """What something cost: at least `priced`, where not every call has a price."""
+    return amount(known) if known is not None or not priced else Cell(text=f"≥ {usd(priced)}")
+
+
+def spent(spend: Spend) -> Cell:
+    """What some spans cost."""
+    return Cell(text=spend_cost(spend), value=None if spend.cost_usd is None else str(spend.cost_usd))
+
+
+def tokens(spend: Spend) -> Cell:
+    """Tokens of some spans."""
+    known = spend.calls_with_usage == spend.calls
+    return Cell(text=spend_tokens(spend), value=spend.tokens.total if known else None)
+
+
+def columns(*names: str, wordy: tuple[str, ...] = ()) -> tuple[Column, ...]:
+    """Columns of a table, those in `wordy` with sentences."""
+    return tuple(Column(name=name, is_wordy=name in wordy) for name in names)
+
+
+def range_words(limits: Range) -> str:
+    """An interval of dollars."""
+    if limits.low == limits.high == 0:
+        return "nothing"
+    if limits.low is None and limits.high is None:
+        return "anything"
+    if limits.high is None:
+        return f"{usd(limits.low or 0)} or more"
+    return f"up to {usd(limits.high)}" if limits.low is None else f"{usd(limits.low)} to {usd(limits.high)}"
+
+
+def estimated_usd(estimate: Estimate) -> Cell:
+    """An estimate of dollars with its interval."""
+    return Cell(text=f"{usd(estimate.point)} ({range_words(estimate.interval)})", value=estimate.point)
+
+
+def fact(kind: FigureKind, figure: Figure) -> Fact:
+    """A figure of the summary, with all that it says of itself."""
+    words = kind.words(figure)
+    open_tasks = f" {words.bounds} once the open tasks end." if words.bounds else ""
+    confidence = figure.confidence
+    return Fact(
+        title=words.title,
+        figure=Cell(text=words.value or "not estimated", value=figure.estimate),
+        interval=words.interval,
+        meaning=words.meaning,
+        basis=f"{words.basis}.{open_tasks}",
+        caveat=words.note,
+        details={
+            "low": None if confidence is None else confidence.low,
+            "high": None if confidence is None else confidence.high,
+            "numerator": str(figure.numerator),
+            "denominator": str(figure.denominator),
+            "tasks": figure.tasks,
+            "clusters": figure.clusters,
+            "left_out": figure.left_out,
+            "missing": figure.missing,
+        },
+    )
+
+
+def figure_row(name: Cell, kind: FigureKind, figure: Figure) -> Interval:
+    """A figure as a row of a chart of intervals; where it is withheld, its counts."""
+    words = kind.words(figure)
+    shown = f"{words.value}, {words.interval}" if words.value else f"{words.basis}: {words.note}"
+    confidence, bounds = figure.confidence, figure.bounds
+    return Interval(
+        name=name,
+        estimate=figure.estimate,
+        low=None if confidence is None else confidence.low,
+        high=None if confidence is None else confidence.high,
+        figure=Cell(text=shown, value=figure.estimate),
+        bounds=None if bounds is None or not figure.missing else (bounds.low, bounds.high),
+    )
+
+
+def rows_table(id_: str, title: str, header: tuple[str, ...], rows: list[tuple[Cell, ...]], limit: int) -> Table:
+    """A table cut to its first rows."""
+    return Table(
+        id=id_,
+        title=title,
+        columns=columns(*header),
+        rows=tuple(rows[:limit]),
+        hidden=max(0, len(rows) - limit),
+    )
