@@ -50,12 +50,12 @@ def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
     return (
         Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
         Cell(text=outcome, value=outcome),
-        Cell(text=instant(start_ns), value=start_ns),
-        _names(agents),
-        _names(models),
-        *map(_count, (calls, tools, errors, tokens)),
         _cost(cost, priced),
         _usd(waste),
+        *map(_count, (calls, tools, errors, tokens)),
+        Cell(text=instant(start_ns).removesuffix(" UTC"), value=start_ns),
+        _names(agents),
+        _names(models),
     )
 
 
@@ -124,21 +124,13 @@ _RUNS: Final = Listing(
         "most calls": "model_calls DESC, run_id",
         "most errors": "errors DESC, run_id",
     },
-    columns=tuple(
-        Column(name=name)
-        for name in (
-            "Task",
-            "Outcome",
-            "Started",
-            "Agents",
-            "Models",
-            "Calls",
-            "Tools",
-            "Errors",
-            "Tokens",
-            "Cost",
-            "Waste",
-        )
+    columns=(
+        *(
+            Column(name=name)
+            for name in ("Task", "Outcome", "Cost", "Waste", "Calls", "Tools", "Errors", "Tokens", "Started, UTC")
+        ),
+        Column(name="Agents", is_wordy=True),
+        Column(name="Models", is_wordy=True),
     ),
     row=_run,
 )

@@ -41,9 +41,8 @@ _HEADER: Final = (
     "Value at risk",
     "Pays if a success is worth",
     "Configuration",
-    "Undo, and what must hold",
 )
-_WORDY: Final = ("Configuration", "Undo, and what must hold")
+_WORDY: Final = _HEADER[1:]
 
 
 def actions_section(savings: Savings | None, ledger: CellSummary) -> Section:
@@ -127,13 +126,17 @@ def _exact(advice: Recommendation) -> tuple[Cell, ...]:
     if where is not None and where.trace_id is not None:
         link = Link(view="trace", parameters={"trace_id": where.trace_id, "span_id": where.span_id or ""})
     return (
-        text(advice.action.rstrip("."), link),
+        Cell(
+            text=advice.action.rstrip("."),
+            value=advice.action,
+            link=link,
+            note=" ".join((advice.rollback, *advice.assumptions)),
+        ),
         text(_CLASSES[advice.identification]),
         estimated_usd(advice.saving),
         Cell(text="a success has no value" if advice.value_at_risk is None else range_words(advice.value_at_risk)),
         Cell(text="anything") if advice.break_even_value is None else _less_than(advice.break_even_value),
         text("" if advice.configuration is None else _configuration(advice.configuration)),
-        Cell(text=" ".join((advice.rollback, *advice.assumptions))),
     )
 
 
@@ -144,7 +147,13 @@ def _replays(ledger: CellSummary) -> Iterator[tuple[Cell, ...]]:
         if cause in shares and shares[cause].standalone:
             part = shares[cause]
             yield (
-                text(action, Link(view="findings", parameters={"cause": cause})),
+                Cell(
+                    text=action,
+                    value=action,
+                    link=Link(view="findings", parameters={"cause": cause}),
+                    note=f"Removes {cause}; take it out again to undo it. The agent must end as well without what it "
+                    "removes.",
+                ),
                 text(_CLASSES[IdentificationClass.REPLAY]),
                 Cell(
                     text=f"{usd(float(part.share))} ({usd(part.incremental)} to {usd(part.standalone)})",
@@ -153,7 +162,6 @@ def _replays(ledger: CellSummary) -> Iterator[tuple[Cell, ...]]:
                 Cell(text="unknown until replayed"),
                 Cell(text="unknown until replayed"),
                 text(configuration),
-                Cell(text=f"Removes {cause}. Take it out again to undo it. The agent must end as well without it."),
             )
 
 

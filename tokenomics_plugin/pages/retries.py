@@ -104,8 +104,8 @@ def retries_section(curve: RetryCurve | None, *, value: float | None) -> Section
 
 def _limit_words(limit: AttemptLimit) -> str:
     return (
-        f"With a success worth {usd(limit.value)}: try {counted(limit.cautious, 'time')} by the lower ends of the success "
-        f"probabilities, {count(limit.attempts)} by the estimates, {count(limit.hopeful)} by the upper ends. "
+        f"With a success worth {usd(limit.value)}: try {counted(limit.cautious, 'time')} by the lower ends of the "
+        f"success probabilities, {count(limit.attempts)} by the estimates, {count(limit.hopeful)} by the upper ends. "
         f"tokenomics_langchain.RetryCap(attempts={max(1, limit.cautious)}, mode='shadow')"
     )
 

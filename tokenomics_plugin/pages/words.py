@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tokenomics_plugin.report.document import Cell, Column, Fact, Interval, Link, Table
+from tokenomics_plugin.report.document import Cell, Column, Fact, Interval, Link
 from tokenomics_plugin.report.figure import Figure
 from tokenomics_plugin.report.headline import FigureKind
 from tokenomics_plugin.report.spend import Spend
 from tokenomics_plugin.report.wording import UNKNOWN, count, percent, spend_cost, spend_tokens, usd
 from tokenomics_plugin.resampling import Estimate
-from tokenomics_plugin.statistics import Range
+from tokenomics_plugin.statistics import ConfidenceSet, Range, SetShape
 
 __all__ = [
     "amount",
@@ -116,23 +116,21 @@ def figure_row(name: Cell, kind: FigureKind, figure: Figure) -> Interval:
     """A figure as a row of a chart of intervals; where it is withheld, its counts."""
     words = kind.words(figure)
     shown = f"{words.value}, {words.interval}" if words.value else f"{words.basis}: {words.note}"
-    confidence, bounds = figure.confidence, figure.bounds
+    low, high = _ends(figure.confidence)
+    bounds = figure.bounds
     return Interval(
         name=name,
         estimate=figure.estimate,
-        low=None if confidence is None else confidence.low,
-        high=None if confidence is None else confidence.high,
+        low=low,
+        high=high,
         figure=Cell(text=shown, value=figure.estimate),
         bounds=None if bounds is None or not figure.missing else (bounds.low, bounds.high),
     )
 
 
-def rows_table(id_: str, title: str, header: tuple[str, ...], rows: list[tuple[Cell, ...]], limit: int) -> Table:
-    """A table cut to its first rows."""
-    return Table(
-        id=id_,
-        title=title,
-        columns=columns(*header),
-        rows=tuple(rows[:limit]),
-        hidden=max(0, len(rows) - limit),
-    )
+def _ends(found: ConfidenceSet | None) -> tuple[float | None, float | None]:
+    """What can be drawn of a set: of two rays the one above, where the other lies below 0 and says nothing."""
+    if found is None or found.shape in (SetShape.INTERVAL, SetShape.AT_LEAST, SetShape.AT_MOST):
+        return (None, None) if found is None else (found.low, found.high)
+    is_ray = found.low is not None and found.high is not None and found.high <= 0 < found.low
+    return (found.low, None) if is_ray else (None, None)

@@ -99,7 +99,7 @@ def _policy(*scripts: str) -> str:
 
 def _drawings(pages: Iterable[Page], address: Addresses) -> dict[str, Any]:
     return {
-        f"{page.id}-{block.id}": chart_data(block, address)
+        f"{page.id}-{block.id}-plot": chart_data(block, address)
         for page in pages
         for section in page.sections
         for block in section.blocks
@@ -167,7 +167,7 @@ class _Article:
                 f'<div class="chart"><h3>{_text(chart.title)}</h3><p class="empty">{_text(chart.empty)}</p></div>'
                 * bool(chart.empty)
             )
-        id_ = f"{self._page_id}-{chart.id}"
+        id_ = f"{self._page_id}-{chart.id}-plot"
         legend = _legend(chart) if isinstance(chart, BarChart) and chart.has_legend else ""
         return (
             f'<div class="chart"><h3>{_text(chart.title)}</h3>\n{legend}'

@@ -79,8 +79,11 @@ def _rows(rows: Sequence[tuple[Cell, ...]], table: Table) -> list[str]:
     narrow = [index for index, column in enumerate(table.columns) if not column.is_wordy]
     header = [table.columns[index].name for index in narrow]
     lines = aligned(header, [[row[index].text for index in narrow] for row in rows])
-    if max(map(display_width, lines)) <= WIDTH and all(
-        row[0].text in line for row, line in zip(rows, lines[1:], strict=True)
+    is_list = len(narrow) == 1 < len(table.columns)
+    if (
+        not is_list
+        and max(map(display_width, lines)) <= WIDTH
+        and all(row[0].text in line for row, line in zip(rows, lines[1:], strict=True))
     ):
         return [*lines, *(line for row in rows for line in _remarks(row, table))]
     return [line for row in rows for line in _stacked(row, table)]
