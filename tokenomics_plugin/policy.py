@@ -68,8 +68,8 @@ class CallResult:
     """What came of a call."""
 
     state: str
-    """`completed`, `failed`, `refused` by a policy further in, `recalled` from memory, or a value of `tokenomics.run.state`: a call that was
-    interrupted or cancelled has not failed."""
+    """`completed`, `failed`, `refused` by a policy further in, `recalled` from memory, or a value of
+    `tokenomics.run.state`: a call that was interrupted or cancelled has not failed."""
     duration_ns: int
     """Nanoseconds it took, on a monotonic clock."""
     usage: TokenUsage | None = None
