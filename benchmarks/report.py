@@ -136,9 +136,8 @@ def templates() -> tuple[bytes, bytes]:
         task = f"task-{number:03}-{TASK_PLACEHOLDER.decode()}"
         for fields, attributes in agent_run(rng, number):
             span = out_spans.add(trace_id=number.to_bytes(8, "big") + TRACE_PLACEHOLDER, **fields)
-            span.attributes.extend(
-                map(key_value, {**attributes, semconv.TASK_ID: task, semconv.TASK_GROUP: f"g{number % 50}"}.items())
-            )
+            of_task = {semconv.TASK_ID: task, semconv.TASK_GROUP: f"g{number % 50}"}
+            span.attributes.extend(map(key_value, {**attributes, **of_task}.items()))
         if number % 10:
             record = out_logs.add(time_unix_nano=START_NS, event_name=semconv.EVENT_EVALUATION_RESULT)
             status = "succeeded" if rng.random() < 0.6 else "failed"
@@ -328,13 +327,15 @@ def checks(sizes: list[Measured]) -> Iterator[Check]:
 
 
 def show(found: Measured) -> None:
-    print(
-        f"{found.spans:>9,} spans, {found.runs:>7,} runs: loaded in {found.ingest_s:.1f} s ({found.ingest_cpu_s:.1f} s CPU), "
-        f"report in {found.report_s:.1f} s ({found.report_cpu_s:.1f} s CPU), {1e6 * found.cpu_s / found.spans:.0f} us CPU a "
-        f"span, {found.peak_rss_bytes / 2**20:.0f} MiB"
-    )
+    print(f"{found.spans:,} spans, {found.runs:,} runs, {1e6 * found.cpu_s / found.spans:.0f} us CPU a span")
+    for what, wall, cpu in (
+        ("loading", found.ingest_s, found.ingest_cpu_s),
+        ("report", found.report_s, found.report_cpu_s),
+    ):
+        print(f"  {what:28}{wall:8.1f} s {cpu:8.1f} s CPU")
+    print(f"  {'peak memory':28}{found.peak_rss_bytes / 2**20:8.0f} MiB")
     for view, seconds in found.views_s.items():
-        print(f"{'':11}{view:28}{1000 * seconds:8.0f} ms")
+        print(f"  {view:28}{1000 * seconds:8.0f} ms")
 
 
 def main() -> None:
