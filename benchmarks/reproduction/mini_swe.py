@@ -68,7 +68,7 @@ def ledger_tokens(folder: Path) -> dict[str | None, int]:
     with TemporaryDirectory() as scratch:
         log = Path(scratch) / "runs.jsonl"
         with log.open("wb") as lines:
-            command = [sys.executable, _CONVERTER, folder / "trajs", folder / "results_dev.json"]
+            command = list(map(str, (sys.executable, _CONVERTER, folder / "trajs", folder / "results_dev.json")))
             subprocess.run(command, stdout=lines, check=True, timeout=_CONVERTER_SECONDS)
         with TraceStore(Path(scratch) / "runs.duckdb") as store:
             with log.open("rb") as lines:
