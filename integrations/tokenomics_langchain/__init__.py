@@ -22,47 +22,30 @@ if TYPE_CHECKING:
     from tokenomics_langchain.instrumentor import LangChainInstrumentor
     from tokenomics_langchain.middleware import TokenomicsMiddleware
     from tokenomics_langchain.plans import Planner, PlanSchema
-    from tokenomics_langchain.recommended import middleware_of
-    from tokenomics_plugin.policies import AllOf, BudgetPolicy, Explore, LoopBreaker, MemoTools, RetryCap
 
 __all__ = [
-    "AllOf",
-    "BudgetPolicy",
     "ChatLocalLLM",
-    "Explore",
     "LangChainInstrumentor",
-    "LoopBreaker",
-    "MemoTools",
     "PlanSchema",
     "Planner",
-    "RetryCap",
     "TokenomicsCallbackHandler",
     "TokenomicsMiddleware",
-    "middleware_of",
     "trace_graph",
 ]
 
-_POLICIES: Final = "tokenomics_plugin.policies"
 _ON_FIRST_USE: Final = {
-    "AllOf": _POLICIES,
-    "BudgetPolicy": _POLICIES,
-    "ChatLocalLLM": f"{__name__}.chat_model",
-    "Explore": _POLICIES,
-    "LangChainInstrumentor": f"{__name__}.instrumentor",
-    "LoopBreaker": _POLICIES,
-    "MemoTools": _POLICIES,
-    "PlanSchema": f"{__name__}.plans",
-    "Planner": f"{__name__}.plans",
-    "RetryCap": _POLICIES,
-    "TokenomicsMiddleware": f"{__name__}.middleware",
-    "middleware_of": f"{__name__}.recommended",
-    "trace_graph": f"{__name__}.graphs",
+    "ChatLocalLLM": "chat_model",
+    "LangChainInstrumentor": "instrumentor",
+    "PlanSchema": "plans",
+    "Planner": "plans",
+    "TokenomicsMiddleware": "middleware",
+    "trace_graph": "graphs",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
-        return getattr(import_module(_ON_FIRST_USE[name]), name)
+        return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
