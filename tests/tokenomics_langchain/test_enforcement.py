@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,17 @@ from langchain.agents.middleware import ModelCallLimitMiddleware
 from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
 from langgraph.types import Command
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from tokenomics_langchain import BudgetPolicy, Explore, LoopBreaker, MemoTools, Policies, to_langchain
 from tokenomics_langchain.middleware import TokenomicsMiddleware
 from tokenomics_plugin import Task
-from tokenomics_plugin.policies import LoggedDecision, randomised_decisions
+from tokenomics_plugin.otlp_json import Signal
+from tokenomics_plugin.policies import LoggedDecision, logged_calls, randomised_decisions, replay
 from tokenomics_plugin.pricing import Price, PriceBook
 from tokenomics_plugin.simulation import Configuration
+from tokenomics_plugin.store import Payload, TraceStore
 
 Spans = Callable[..., list[ReadableSpan]]
 QUESTION: Any = {"messages": [("user", "go")]}
@@ -157,6 +161,47 @@ def test_an_experiment_is_estimated_from_its_spans(
     assert effect.interval.low is not None
     assert effect.interval.high is not None
     assert 0 < effect.interval.low < 0.5 < effect.interval.high
+
+
+def test_a_policy_decides_on_the_stored_spans_as_it_did_live(
+    scripted: Any, tracer_provider: TracerProvider, spans: Spans, tmp_path: Path
+) -> None:
+    @tool
+    def get_price() -> str:
+        """Price."""
+        return "3"
+
+    @tool
+    def put_price() -> str:
+        """Set the price."""
+        return "ok"
+
+    names = ["get_price", "put_price", "get_price", "get_price", "get_price", "put_price", "get_price"]
+    usage: Any = {"input_tokens": 20, "output_tokens": 5, "total_tokens": 25}
+    script = [asking(name, turn=turn).model_copy(update={"usage_metadata": usage}) for turn, name in enumerate(names)]
+    book = PriceBook([Price(provider="*", model="toy-*", input=Decimal(1), output=Decimal(1))])
+
+    def policy() -> Policies:
+        return Policies(
+            BudgetPolicy(max_cost=0.000_1, reserve=False, prices=book),
+            LoopBreaker(repeats=3, read_only=["get_*"]),
+            MemoTools(read_only=["get_*"]),
+        )
+
+    agent: Any = create_agent(
+        scripted(script=[*script, AIMessage("done", usage_metadata=usage)]),
+        [get_price, put_price],
+        middleware=[TokenomicsMiddleware(tracer_provider, policy=policy())],
+    )
+    agent.invoke(QUESTION)
+    by_start = sorted(spans("chat") + spans("execute_tool"), key=lambda span: span.start_time or 0)
+    live = [[(d["tokenomics.policy.rule"], d["tokenomics.policy.action"]) for d in decisions(s)] for s in by_start]
+    with TraceStore(tmp_path / "store.duckdb") as store:
+        store.load([Payload(Signal.TRACES, encode_spans(spans()).SerializeToString())])
+        (trajectory,) = store.trajectories()
+    replayed = [[(d.rule, d.action) for d in v.decisions] for v in replay(policy(), logged_calls(trajectory))]
+    assert replayed == live
+    assert {pair for told in live for pair in told} == {("budget", "stop"), ("loop", "stop"), ("memo", "answer")}
 
 
 def test_a_configuration_becomes_the_middleware_that_it_names(tracer_provider: TracerProvider) -> None:

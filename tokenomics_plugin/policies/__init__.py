@@ -10,7 +10,7 @@ from tokenomics_plugin.policies.explore import Explore, RegretPlan
 from tokenomics_plugin.policies.logged_decisions import LoggedDecision, randomised_decisions
 from tokenomics_plugin.policies.loop_breaker import LoopBreaker
 from tokenomics_plugin.policies.memo_tools import MemoTools
-from tokenomics_plugin.policies.replay import first_refusal, replay
+from tokenomics_plugin.policies.replay import first_refusal, logged_calls, replay
 from tokenomics_plugin.policies.retry_cap import RetryCap
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "RegretPlan",
     "RetryCap",
     "first_refusal",
+    "logged_calls",
     "randomised_decisions",
     "replay",
 ]

@@ -132,7 +132,7 @@ def test_a_soft_limit_warns_once_and_calls_are_counted() -> None:
     ids=str,
 )
 def test_a_budget_that_makes_no_sense_is_refused(arguments: Any) -> None:
-    with pytest.raises(ValueError, match="must be|needs"):
+    with pytest.raises(ValueError, match=r"must be|needs"):
         BudgetPolicy(**arguments)
 
 
