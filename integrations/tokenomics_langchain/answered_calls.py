@@ -98,9 +98,8 @@ def _who_answered(message: BaseMessage) -> Attributes:
     metadata = message.response_metadata
     for name, who in _BY_POLICY.items():
         if metadata.get(name):
-            return {semconv.ANSWERED_BY: who, name: True} | known(
-                (semconv.POLICY_RULE, metadata.get(semconv.POLICY_RULE))
-            )
+            rule = known((semconv.POLICY_RULE, metadata.get(semconv.POLICY_RULE)))
+            return rule | {semconv.ANSWERED_BY: who, name: True}
     return {semconv.ANSWERED_BY: "middleware"}
 
 

@@ -131,7 +131,7 @@ async def test_a_cancelled_run_releases_what_it_reserved(scripted: Any, tracer_p
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    assert (budget.reserved("slow"), budget.spent("slow")) == (0, 0)
+    assert (budget.reserved("slow"), budget.spent("slow")) == (Decimal(0), Decimal(0))
 
 
 def test_an_experiment_is_estimated_from_its_spans(

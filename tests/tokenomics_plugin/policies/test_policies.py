@@ -88,7 +88,7 @@ def test_calls_that_overlap_cannot_overrun_a_budget_together() -> None:
 def test_what_a_call_cost_takes_the_place_of_what_it_reserved() -> None:
     budget = BudgetPolicy(max_cost=30, prices=BOOK, mode="enforce")
     assert [done(budget, model(number), used(5)) for number in range(4)] == [Allowed()] * 4
-    assert (budget.spent("run"), budget.reserved("run")) == (20, 0)
+    assert (budget.spent("run"), budget.reserved("run")) == (Decimal(20), Decimal(0))
     refused = budget.ask(model(4))
     assert isinstance(refused, Refused)
     assert refused.decisions[0].estimate == 32.0
@@ -99,7 +99,7 @@ def test_what_a_call_cost_takes_the_place_of_what_it_reserved() -> None:
 def test_a_reservation_is_released_however_the_call_ends(state: str) -> None:
     budget = BudgetPolicy(max_cost=30, max_calls=9, prices=BOOK, mode="enforce")
     done(budget, model(), ended(state))
-    assert (budget.spent("run"), budget.reserved("run")) == (0, 0)
+    assert (budget.spent("run"), budget.reserved("run")) == (Decimal(0), Decimal(0))
 
 
 def test_a_completed_call_of_unknown_usage_costs_its_worst_case() -> None:
@@ -340,7 +340,7 @@ def test_a_later_refusal_releases_what_earlier_policies_reserved(caplog: pytest.
         refused = done(both, model(1), used(5))
     assert isinstance(refused, Refused)
     assert refused.reason == "The limit of 1 model calls is reached."
-    assert (budget.spent("run"), budget.reserved("run")) == (5, 0)
+    assert (budget.spent("run"), budget.reserved("run")) == (Decimal(5), Decimal(0))
     assert [record.getMessage() for record in caplog.records] == [
         "Broken failed with RuntimeError; calls go on as without it. Logged once."
     ]
