@@ -54,7 +54,8 @@ class RegretPlan:
 class Explore:
     """Stops retries and reflections at random, and records with which probability it would not have.
 
-    Nothing is left to chance before `start`, which prints what it may cost, nor in shadow mode.
+    Nothing is left to chance before `start`, which prints what it may cost, nor in shadow mode. Among several policies
+    it comes last: a call that it let go on, and another one refused, would count as one that went on.
 
     Args:
         eps: Probability with which a decision is overruled, above 0 and below 1.
