@@ -6,8 +6,9 @@ next, and the parts are added up: ledgers merge, tables are laid end to end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tokenomics_plugin import semconv
 from tokenomics_plugin.analysis.analysis import Analysis, tables_in_memory
 from tokenomics_plugin.analysis.logged_runs import logged_run
 from tokenomics_plugin.analysis.rows import RowBuffer
 from tokenomics_plugin.analysis.tables import TASKS
 from tokenomics_plugin.cells import CellLedger
+from tokenomics_plugin.policies import LoggedDecision
 from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.report.summary import Summary, summarize
 from tokenomics_plugin.report.task import TaskSummary
@@ -82,7 +85,7 @@ def analyse(
     """
     installed = find_detectors()
     with TraceStore(db, read_only=True) as store:
-        traces = store.trace_count()
+        traces, decisions = store.trace_count(), tuple(_randomised(store))
     settings = _Settings(
         db=Path(db),
         prices=prices,
@@ -95,7 +98,7 @@ def analyse(
     else:
         summary, parts = _summary(settings), [_part(settings, 0, 1)]
     problems = () if detectors is not None else installed.problems
-    return _joined(settings, summary, parts, problems)
+    return _joined(settings, summary, parts, problems, decisions)
 
 
 def _in_processes(settings: _Settings, processes: int) -> tuple[Summary, list[_Part]]:
@@ -133,7 +136,22 @@ def _is_sampled(trace_id: str, share: float) -> bool:
     return share >= 1 or int(trace_id[-8:], 16) < share * _ID_SPACE
 
 
-def _joined(settings: _Settings, summary: Summary, parts: Sequence[_Part], problems: Sequence[Problem]) -> Analysis:
+def _randomised(store: TraceStore) -> Iterator[LoggedDecision]:
+    """Decisions that chance took. Events come over the network: one that lacks a name is left out."""
+    for event, span in store.events(semconv.EVENT_POLICY_DECISION):
+        with suppress(KeyError, ValueError):
+            decision = LoggedDecision.from_event(event, span)
+            if decision.is_randomised and decision.task_id is not None:
+                yield decision
+
+
+def _joined(
+    settings: _Settings,
+    summary: Summary,
+    parts: Sequence[_Part],
+    problems: Sequence[Problem],
+    decisions: tuple[LoggedDecision, ...],
+) -> Analysis:
     first, *others = parts
     for part in others:
         first.ledger.merge(part.ledger)
@@ -144,6 +162,7 @@ def _joined(settings: _Settings, summary: Summary, parts: Sequence[_Part], probl
         ledger=first.ledger.summary(),
         runs=tuple(run for part in parts for run in part.runs),
         simulated_share=settings.simulated_share,
+        decisions=decisions,
         detectors=settings.detectors,
         problems=(*problems, *found),
         database=tables_in_memory({**tables, "tasks": _tasks(summary.tasks)}),

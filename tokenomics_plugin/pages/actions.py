@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from tokenomics_plugin.cells import CellSummary
 from tokenomics_plugin.pages.savings import Savings
@@ -170,12 +170,7 @@ def _less_than(value: float) -> Cell:
 
 
 def _configuration(configuration: Configuration) -> str:
-    arguments = ", ".join(f"{name}={_literal(value)}" for name, value in configuration.arguments.items())
-    return f"{configuration.component}({arguments})"
-
-
-def _literal(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else repr(value)
+    return f"{configuration.component.rpartition('.')[0]}.{configuration.text}"
 
 
 def _choice(savings: Savings) -> str:

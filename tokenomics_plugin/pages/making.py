@@ -10,6 +10,7 @@ from tokenomics_plugin.analysis import Analysis
 from tokenomics_plugin.pages.actions import actions_section, failed_section
 from tokenomics_plugin.pages.bill import bill_section, concentration_section
 from tokenomics_plugin.pages.developer import dearest_trace, developer_page
+from tokenomics_plugin.pages.experiments import experiments_section
 from tokenomics_plugin.pages.headline import coverage_section, headline_section
 from tokenomics_plugin.pages.parties import frontier_section, parties_section, tokens_section
 from tokenomics_plugin.pages.retries import conduct_section, curve_of, retries_section
@@ -85,6 +86,7 @@ def _engineering(analysis: Analysis, savings: Savings | None, value: float | Non
         parties_section(summary),
         retries_section(curve_of(analysis), value=value),
         truncation_section(savings),
+        experiments_section(analysis),
         trend_section(analysis),
         tokens_section(summary),
         conduct_section(summary),

@@ -11,7 +11,17 @@ from typing import Final
 
 from tokenomics_plugin import semconv
 
-__all__ = ["ATTRIBUTES", "OF_PART", "OF_TRACES", "OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS", "STEPS", "TRACE_COUNT"]
+__all__ = [
+    "ATTRIBUTES",
+    "EVENTS",
+    "OF_PART",
+    "OF_TRACES",
+    "OUTCOME_EVENTS",
+    "OUTCOME_SPANS",
+    "SPANS",
+    "STEPS",
+    "TRACE_COUNT",
+]
 
 # What few traces have stays in the map: these look-ups take a few microseconds a span, columns a migration.
 _CONDUCT_TEXTS: Final = (
@@ -152,6 +162,14 @@ OF_PART: Final = "\n  AND hash(TraceId) % ? = ?"  # ClickHouse: cityHash64(Trace
 
 ATTRIBUTES: Final = "SELECT SpanAttributes FROM otel_traces WHERE TraceId = ? AND SpanId = ? LIMIT 1"
 """What one span says of itself."""
+
+EVENTS: Final = """
+SELECT "Events.Attributes"[place], SpanAttributes
+FROM otel_traces, range(1, len("Events.Name") + 1) places(place)     -- ClickHouse: arrayJoin(arrayEnumerate(...))
+WHERE list_contains("Events.Name", ?) AND "Events.Name"[place] = ?
+ORDER BY Timestamp, TraceId, SpanId, place
+"""
+"""Attributes of each span event of one name, and of its span."""
 
 TRACE_COUNT: Final = "SELECT count(DISTINCT TraceId) FROM otel_traces"
 """How many traces there are."""
