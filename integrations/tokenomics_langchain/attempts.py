@@ -61,7 +61,7 @@ def attempt_attributes(run: Run) -> Attributes:
 
 def attempt_links(run: Run) -> list[Link]:
     """To the attempt that a run replaces."""
-    before = None if run.replaces is None else run.replaces.span_context()
+    before = None if run.replaces is None else run.replaces.span_context
     return [] if before is None else [Link(before, {semconv.LINK_KIND: semconv.LINK_RETRIES})]
 
 

@@ -92,7 +92,7 @@ def begin_step(run: Run, planners: Planners) -> None:
 
 def carried_out(run: Run) -> None:
     """Remember that the span of a run carries out its step."""
-    facts, context = _facts(run), run.span_context()
+    facts, context = _facts(run), run.span_context
     if facts is not None and facts.plan is not None and context is not None and run.step_id is not None:
         facts.plan.carried_out(context, run.step_id)
 

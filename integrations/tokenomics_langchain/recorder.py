@@ -87,7 +87,6 @@ from tokenomics_langchain.plans import Planners, Revision
 from tokenomics_langchain.providers import Shared
 from tokenomics_langchain.runs import (
     GraphFacts,
-    Moment,
     NodeFacts,
     NodeRole,
     Run,
@@ -166,16 +165,13 @@ class Recorder:
     def chain_started(
         self,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         name: str | None,
         inputs: Any,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
-        moment: Moment,
     ) -> None:
         """Show a workflow, an agent, a node or a branch; remember any other runnable as a part."""
-        run = self._begin(RunKind.PART, live, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.PART, live, name, tags, metadata)
         if run is None:
             return
         run.inputs = inputs
@@ -187,9 +183,9 @@ class Recorder:
             run.kind, run.is_fallbacks = chain_kind(run), is_fallbacks(run)
         self._show_chain(run)
 
-    def chain_ended(self, run_id: UUID, outputs: Any, moment: Moment) -> None:
+    def chain_ended(self, run_id: UUID, outputs: Any, clock_ns: int) -> None:
         """End a chain run."""
-        self._end(run_id, COMPLETED, moment, outputs)
+        self._end(run_id, COMPLETED, clock_ns, outputs)
 
     def _show_graph(self, graph: Run, *, first_node: str | None) -> None:
         """Show a run as a graph that took itself for something else until its first node started."""
@@ -264,8 +260,6 @@ class Recorder:
         self,
         operation: str,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         serialized: Mapping[str, Any],
         inputs: Sequence[Any],
         params: Mapping[str, Any],
@@ -274,10 +268,9 @@ class Recorder:
         metadata: Mapping[str, Any],
         carried: Carried | None,
         content: Callable[[], Attributes],
-        moment: Moment,
     ) -> None:
         """Show a call of a model."""
-        run = self._begin(RunKind.MODEL, live, parent_run_id, None, tags, metadata, moment)
+        run = self._begin(RunKind.MODEL, live, None, tags, metadata)
         if run is None:
             return
         run.inputs = inputs
@@ -307,55 +300,52 @@ class Recorder:
             run.graph.as_graph.tools = params.get("tools") or ()
 
     def chunk_arrived(
-        self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, moment: Moment
+        self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, clock_ns: int
     ) -> None:
         """Note a chunk of a stream."""
         run = self._runs.find(run_id)
         if run is None or run.owner is not self:
             return
         if run.stream is None:
-            run.stream = self._begin_stream(run, chunk, moment)
+            run.stream = self._begin_stream(run, chunk, clock_ns)
         elif run.stream.last_chunk is chunk:
             return
         else:
-            run.stream.chunk_gaps_s.append((moment.clock_ns - run.stream.last_chunk_ns) / 1e9)
-            run.stream.last_chunk, run.stream.last_chunk_ns = chunk, moment.clock_ns
+            run.stream.chunk_gaps_s.append((clock_ns - run.stream.last_chunk_ns) / 1e9)
+            run.stream.last_chunk, run.stream.last_chunk_ns = chunk, clock_ns
         run.stream.characters += len(text)
         run.stream.usage = run.stream.usage or usage
 
-    def model_ended(self, run_id: UUID, response: LLMResult, moment: Moment) -> None:
+    def model_ended(self, run_id: UUID, response: LLMResult, clock_ns: int) -> None:
         """End a call of a model with what the response says about itself."""
-        self._end(run_id, COMPLETED, moment, response)
+        self._end(run_id, COMPLETED, clock_ns, response)
 
-    def model_failed(self, run_id: UUID, error: BaseException, response: LLMResult | None, moment: Moment) -> None:
+    def model_failed(self, run_id: UUID, error: BaseException, response: LLMResult | None, clock_ns: int) -> None:
         """End a call of a model that raised; a broken stream still tells what it brought."""
-        self._end(run_id, ending_of(error), moment, response)
+        self._end(run_id, ending_of(error), clock_ns, response)
 
-    def _begin_stream(self, run: Run, chunk: object, moment: Moment) -> Stream:
-        waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
+    def _begin_stream(self, run: Run, chunk: object, clock_ns: int) -> Stream:
+        waited_s = (clock_ns - run.started.clock_ns) / 1e9
         if run.span is not None:
             run.span.set_attributes(
                 {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
             )
-        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
+        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=clock_ns)
 
     # Tools and retrievers
 
     def tool_started(
         self,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         name: str | None,
         description: str | None,
         call_id: str | None,
         arguments: Any,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
-        moment: Moment,
     ) -> None:
         """Show the execution of a tool."""
-        run = self._begin(RunKind.TOOL, live, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.TOOL, live, name, tags, metadata)
         if run is None:
             return
         run.tool_call_id, run.inputs, live.is_current = call_id, arguments, True
@@ -376,25 +366,22 @@ class Recorder:
         carried_out(run)
         self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
-    def tool_ended(self, run_id: UUID, output: Any, moment: Moment) -> None:
+    def tool_ended(self, run_id: UUID, output: Any, clock_ns: int) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
         messages = (output,) if type(output) is ToolMessage else messages_of(output)
         failed = any(isinstance(message, ToolMessage) and message.status == "error" for message in messages)
-        self._end(run_id, _TOOL_FAILED if failed else COMPLETED, moment, output)
+        self._end(run_id, _TOOL_FAILED if failed else COMPLETED, clock_ns, output)
 
     def retrieval_started(
         self,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         name: str | None,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
         content: Callable[[], Attributes],
-        moment: Moment,
     ) -> None:
         """Show a retrieval; LangChain does not name the data source, so neither does the span."""
-        run = self._begin(RunKind.RETRIEVAL, live, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.RETRIEVAL, live, name, tags, metadata)
         if run is None:
             return
         _inherit(run)
@@ -403,13 +390,13 @@ class Recorder:
         self._show(run, operation, attributes, kind=SpanKind.CLIENT)
         self._add_content(run, content)
 
-    def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], moment: Moment) -> None:
+    def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], clock_ns: int) -> None:
         """End a retrieval."""
-        self._end(run_id, COMPLETED, moment, documents)
+        self._end(run_id, COMPLETED, clock_ns, documents)
 
-    def failed(self, run_id: UUID, error: BaseException, moment: Moment) -> None:
+    def failed(self, run_id: UUID, error: BaseException, clock_ns: int) -> None:
         """End a run that raised, or that control left with an exception."""
-        self._end(run_id, ending_of(error), moment)
+        self._end(run_id, ending_of(error), clock_ns)
 
     # Plans and loops
 
@@ -421,14 +408,14 @@ class Recorder:
             _span_name(operation, tool.agent_name),
             tool.parent_context(),
             attributes=tool.shared_attributes() | attributes | _PLANS_AS_DECLARED.attributes(),
-            start_time=tool.tree.unix_nano(tool.started),
+            start_time=tool.tree.unix_nano(tool.started.clock_ns),
         )
         if revision is not None:
             _describe_plan(tool.plan_span, tool, revision)
 
     def _note_visit(self, run: Run, *key: str | None) -> None:
         """Mark what a run repeats, if everything is known that makes it the same."""
-        context, facts = run.span_context(), None if run.graph is None else run.graph.as_graph
+        context, facts = run.span_context, None if run.graph is None else run.graph.as_graph
         if run.span is None or context is None or facts is None or None in key:
             return
         facts.loops = facts.loops or LoopDetector()
@@ -453,14 +440,14 @@ class Recorder:
         """Whether a run that was interrupted there was recorded."""
         return self._shared.interruptions.find(thread_id, checkpoint_id) is not None
 
-    def resumed(self, run_id: UUID, checkpoint_id: str, moment: Moment) -> None:
+    def resumed(self, run_id: UUID, checkpoint_id: str, clock_ns: int) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
         run = self._runs.find(run_id)
         if run is None or run.span is None or run.tree.is_resumed:
             return
         run.tree.is_resumed = True
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
-        run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(moment))
+        run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(clock_ns))
         if (interruption := self._shared.interruptions.find(run.thread_id, checkpoint_id)) is not None:
             run.span.add_link(interruption.root, {semconv.LINK_KIND: semconv.LINK_RESUMES})
             run.tree.replayable = dict(interruption.executed)
@@ -468,34 +455,28 @@ class Recorder:
     # Starting
 
     def _begin(
-        self,
-        kind: RunKind,
-        live: LiveRun,
-        parent_run_id: UUID | None,
-        name: str | None,
-        tags: Sequence[str],
-        metadata: Mapping[str, Any],
-        moment: Moment,
+        self, kind: RunKind, live: LiveRun, name: str | None, tags: Sequence[str], metadata: Mapping[str, Any]
     ) -> Run | None:
-        parent = self._innermost(self._runs.find(parent_run_id), moment.enclosing_run_id)
-        ambient, task, is_inside = surroundings(parent, moment.context)
-        tree = self._new_tree(live, moment) if parent is None else parent.tree
-        run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside, live)
+        started = live.started
+        parent = self._innermost(self._runs.find(live.parent_run_id), started.enclosing_run_id)
+        ambient, task, is_inside = surroundings(parent, started.context)
+        tree = self._new_tree(live) if parent is None else parent.tree
+        run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, started, ambient, task, is_inside, live)
         if parent is None:
             tree.root = run
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
         return run if self._runs.add(run) else None
 
-    def _new_tree(self, live: LiveRun, moment: Moment) -> Tree:
-        distance_ns = wall_clock.distance_ns()
-        fingerprinter = self._fingerprint_keys.current(moment.clock_ns + distance_ns)
+    def _new_tree(self, live: LiveRun) -> Tree:
+        distance_ns, started_ns = wall_clock.distance_ns(), live.started.clock_ns
+        fingerprinter = self._fingerprint_keys.current(started_ns + distance_ns)
         return Tree(
             backlog=live.backlog,
             fingerprinter=fingerprinter,
             conversation=Conversation(fingerprinter),
             wall_distance_ns=distance_ns,
-            last_event_ns=moment.clock_ns,
+            last_event_ns=started_ns,
         )
 
     def _innermost(self, parent: Run | None, run_id: UUID | None) -> Run | None:
@@ -536,9 +517,8 @@ class Recorder:
             run.span.update_name(name)
             run.span.set_attributes(attributes)
         else:
-            run.span = self._tracer.start_span(
-                name, run.parent_context(), kind, attributes, links, run.tree.unix_nano(run.started)
-            )
+            started = run.tree.unix_nano(run.started.clock_ns)
+            run.show_as(self._tracer.start_span(name, run.parent_context(), kind, attributes, links, started))
         if run.replaces is not None:
             supersede(run)
         if key is not None:
@@ -554,20 +534,23 @@ class Recorder:
 
     # Ending
 
-    def _end(self, run_id: UUID, ending: Ending, moment: Moment, outputs: Any = None) -> None:
+    def _end(self, run_id: UUID, ending: Ending, clock_ns: int, outputs: Any = None) -> None:
         removed = self._runs.remove(run_id, outlives=_drains if ending is COMPLETED else None)
         if removed is None:
             return
         run, left_open = removed
         run.is_reported = True
+        if not left_open:
+            run.owner.finish(run, ending, clock_ns, outputs)
+            return
         inner_ending = ABANDONED if ending is COMPLETED else ending
-        finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], moment, outputs)
+        finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], clock_ns, outputs)
 
-    def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
+    def finish(self, run: Run, ending: Ending, clock_ns: int, outputs: Any = None) -> None:
         """End a run's span, and pass on what the runs around it need to know."""
         # What fails must not keep the rest from being said, least of all the end.
         try:
-            ending = self._settle(run, ending, moment, outputs)
+            ending = self._settle(run, ending, clock_ns, outputs)
         finally:
             try:
                 if run.span is not None and ending is not COMPLETED:
@@ -575,23 +558,23 @@ class Recorder:
                 if ending.state is RunState.INTERRUPTED:
                     _tell_graphs(run, ending)
             finally:
-                self._close(run, ending, run.tree.unix_nano(moment))
+                self._close(run, ending, run.tree.unix_nano(clock_ns))
 
-    def _settle(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
+    def _settle(self, run: Run, ending: Ending, clock_ns: int, outputs: Any) -> Ending:
         match run.kind:
             case RunKind.MODEL:
-                self._finish_model(run, ending, moment, _NO_RESPONSE if outputs is None else outputs)
+                self._finish_model(run, ending, clock_ns, _NO_RESPONSE if outputs is None else outputs)
             case RunKind.TOOL:
-                self._finish_tool(run, ending, moment, outputs)
+                self._finish_tool(run, ending, clock_ns, outputs)
             case RunKind.RETRIEVAL if outputs is not None:
                 self._add_content(run, lambda: documents_content(outputs))
             case RunKind.WORKFLOW | RunKind.AGENT:
-                return self._finish_graph(run, ending, moment, outputs)
+                return self._finish_graph(run, ending, clock_ns, outputs)
             case _ if run.as_node is not None:
-                self._finish_node(run, run.as_node, ending, moment, outputs)
+                self._finish_node(run, run.as_node, ending, clock_ns, outputs)
         return ending
 
-    def _finish_model(self, run: Run, ending: Ending, moment: Moment, response: LLMResult) -> None:
+    def _finish_model(self, run: Run, ending: Ending, clock_ns: int, response: LLMResult) -> None:
         usage, attributes = token_usage(response), response_attributes(response)
         if ending is COMPLETED and is_cache_hit(response):
             usage, attributes[semconv.CACHE_HIT] = ZERO, True
@@ -619,12 +602,12 @@ class Recorder:
             _describe_plan(run.plan_span, run, revision)
         # LangChain's own cache has called no model.
         if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle():
-            self._measure_model(run, ending, moment, usage, attributes)
+            self._measure_model(run, ending, clock_ns, usage, attributes)
         if ending.error is not None or run.describe_input is not None:
             self._tell_of_model(run, ending, attributes, response)
 
     def _measure_model(
-        self, run: Run, ending: Ending, moment: Moment, usage: TokenUsage | None, attributes: Attributes
+        self, run: Run, ending: Ending, clock_ns: int, usage: TokenUsage | None, attributes: Attributes
     ) -> None:
         stream = run.stream
         request = run.request or {}
@@ -632,7 +615,7 @@ class Recorder:
             operation=str(request.get(semconv.GEN_AI_OPERATION_NAME)),
             attributes={**request, **attributes, **known((semconv.ERROR_TYPE, ending.error_type))},
             usage=usage,
-            duration_s=run.seconds(moment),
+            duration_s=run.seconds(clock_ns),
             time_to_first_chunk_s=None if stream is None else stream.time_to_first_chunk_s,
             chunk_gaps_s=() if stream is None else stream.chunk_gaps_s,
             context=_context_of(run),
@@ -650,7 +633,7 @@ class Recorder:
             said = run.shared_attributes() | (run.request or {}) | attributes | error
             self._events.details(said | content, context)
 
-    def _finish_tool(self, run: Run, ending: Ending, moment: Moment, output: Any) -> None:
+    def _finish_tool(self, run: Run, ending: Ending, clock_ns: int, output: Any) -> None:
         if run.span is not None and run.span.is_recording():
             arguments = run.tree.conversation.fingerprint(run.inputs)
             result = None if output is None else _result_fingerprint(run, output)
@@ -668,12 +651,12 @@ class Recorder:
             self._metrics.tool(
                 name=run.name,
                 agent_name=run.agent_name,
-                duration_s=run.seconds(moment),
+                duration_s=run.seconds(clock_ns),
                 error_type=ending.error_type,
                 context=_context_of(run),
             )
 
-    def _finish_graph(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
+    def _finish_graph(self, run: Run, ending: Ending, clock_ns: int, outputs: Any) -> Ending:
         facts = run.as_graph
         if run.span is None or facts is None:
             return ending
@@ -684,14 +667,14 @@ class Recorder:
         note_agent(run)
         if (revision := settle(run)) is not None:
             _add_links(run.span, links_of(revision))
-        self._measure_graph(run, facts, ending, moment)
+        self._measure_graph(run, facts, ending, clock_ns)
         if ending is COMPLETED and facts.is_interrupted:
             attributes = known((semconv.INTERRUPT_COUNT, facts.interrupts))
             return Ending(state=RunState.INTERRUPTED, event=semconv.EVENT_INTERRUPT, event_attributes=attributes)
         return ending
 
-    def _measure_graph(self, run: Run, facts: GraphFacts, ending: Ending, moment: Moment) -> None:
-        duration_s, error_type, context = run.seconds(moment), ending.error_type, _context_of(run)
+    def _measure_graph(self, run: Run, facts: GraphFacts, ending: Ending, clock_ns: int) -> None:
+        duration_s, error_type, context = run.seconds(clock_ns), ending.error_type, _context_of(run)
         if run.kind is RunKind.WORKFLOW:
             self._metrics.workflow(
                 name=workflow_name(run), duration_s=duration_s, error_type=error_type, context=context
@@ -706,7 +689,7 @@ class Recorder:
                 context=context,
             )
 
-    def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, moment: Moment, outputs: Any) -> None:
+    def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, clock_ns: int, outputs: Any) -> None:
         if ending.state is RunState.INTERRUPTED:
             run.tree.executed.update(facts.executed)
         if run.kind is RunKind.NODE:
@@ -721,9 +704,9 @@ class Recorder:
         if run.role is NodeRole.MODEL and has_answers and not has_structured_response(outputs):
             await_repair(run)
         for call in answered_calls(run, messages, shows_content=self._capture.on_spans):
-            self._show_answered(run, call, moment)
+            self._show_answered(run, call, clock_ns)
 
-    def _show_answered(self, node: Run, call: AnsweredCall, moment: Moment) -> None:
+    def _show_answered(self, node: Run, call: AnsweredCall, clock_ns: int) -> None:
         """A span for a call that LangChain reported no run of, as long as the node that answered it."""
         shown = node.shown()
         if shown is None or shown.span is None:
@@ -732,10 +715,10 @@ class Recorder:
             _span_name(call.operation, call.name),
             with_span(shown.span, node.ambient),
             attributes=node.shared_attributes() | call.attributes,
-            start_time=node.tree.unix_nano(node.started),
+            start_time=node.tree.unix_nano(node.started.clock_ns),
         )
         self._mark(span, call.ending)
-        span.end(node.tree.unix_nano(moment))
+        span.end(node.tree.unix_nano(clock_ns))
 
     def _mark(self, span: Span, ending: Ending) -> None:
         if ending.state not in (RunState.COMPLETED, RunState.FAILED):
@@ -796,7 +779,7 @@ def _inherit(run: Run) -> None:
 
 def _context_of(run: Run) -> Context | None:
     """The context in which a run's span is current."""
-    return None if run.span is None else with_span(run.span, run.ambient)
+    return None if run.span is None else run.context_inside(run.ambient)
 
 
 def _replay_key(run: Run, call_id: str | None = None) -> object:
@@ -868,7 +851,7 @@ def _drains(run: Run) -> bool:
 
 def _note_executed(run: Run, key: object) -> None:
     """Remember what ran inside a node, for the case that an interrupt makes it run again."""
-    if "thread_id" not in run.metadata or (context := run.span_context()) is None:
+    if "thread_id" not in run.metadata or (context := run.span_context) is None:
         return  # without a thread there is no checkpoint to resume from
     for around in run.lineage():
         if around.as_node is not None:
