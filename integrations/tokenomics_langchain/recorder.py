@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
@@ -71,7 +71,7 @@ from tokenomics_langchain.messages import (
     to_json,
 )
 from tokenomics_langchain.metrics import CallMetrics
-from tokenomics_langchain.outputs import has_structured_response, messages_of
+from tokenomics_langchain.outputs import has_structured_response, is_message, is_tool_message, messages_of
 from tokenomics_langchain.planning import (
     asked_plan,
     begin_step,
@@ -156,7 +156,7 @@ class Recorder:
         self._metrics = metrics
         self._events = events
         self._fingerprint_keys = fingerprint_keys
-        self._planners = planners
+        self._planners, self._has_planners = planners, bool(planners)
         self._step_kinds = step_kinds
         self.report = report
 
@@ -198,7 +198,7 @@ class Recorder:
             case RunKind.PART:
                 if run.role is not None:
                     run.as_node = NodeFacts()
-                _begin_part(run)
+                begin_attempt(run)
             case RunKind.NODE:
                 self._show_node(run)
             case RunKind.BRANCH:
@@ -210,7 +210,6 @@ class Recorder:
                 self._show_workflow_or_agent(run)
 
     def _show_workflow_or_agent(self, run: Run) -> None:
-        _inherit(run)
         if run.kind is RunKind.AGENT:
             operation, name, links = semconv.OPERATION_INVOKE_AGENT, run.agent_name, taken_over(run)
             attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
@@ -220,10 +219,10 @@ class Recorder:
                 (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name), _SHOWN_AS_CHAIN
             )
         self._show(run, _span_name(operation, name), attributes, links=links)
-        self._add_content(run, lambda: state_input_content(run.inputs))
+        if self._capture.on_spans:
+            self._add_content(run, lambda: state_input_content(run.inputs))
 
     def _show_node(self, run: Run) -> None:
-        _inherit(run)
         run.as_node, run.live.is_current = NodeFacts(), True
         operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
         run.step_kind = kind_of_node(run.name, run.metadata, self._step_kinds)
@@ -237,7 +236,7 @@ class Recorder:
             _SHOWN_AS_CHAIN,
         )
         if run.step_kind is not None:
-            attributes |= run.step_kind.attributes()
+            attributes |= run.step_kind.attributes
         begin_step(run, self._planners)
         key = RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
         self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
@@ -248,7 +247,6 @@ class Recorder:
             self._note_visit(run, run.name, _state_fingerprint(run))
 
     def _show_branch(self, run: Run) -> None:
-        _inherit(run)
         run.live.is_current = True
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
         attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), (semconv.BRANCH_NAME, name), _SHOWN_AS_CHAIN)
@@ -276,7 +274,6 @@ class Recorder:
         run.inputs = inputs
         # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
         live.is_current = live.is_current or _is_agents(run)
-        _inherit(run)
         attributes = request_attributes(
             operation, metadata=metadata, params=params, options=options, serialized=serialized
         )
@@ -286,8 +283,8 @@ class Recorder:
         run.name, run.request = model if isinstance(model, str) else None, attributes
         run.describe_input = content if self._capture.on_events else None
         key = _replay_key(run)
-        run.plan_schema = asked_plan(options, self._planners)
-        if run.plan_schema is not None:
+        if self._has_planners and (schema := asked_plan(options, self._planners)) is not None:
+            run.plan_schema = schema
             self._show_plan(run, None)
         begin_step(run, self._planners)
         self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
@@ -295,7 +292,8 @@ class Recorder:
         carried_out(run)
         if carried is not None and run.span is not None and run.span.is_recording():
             run.context = run.tree.conversation.carried(run.span_id, carried)
-        self._add_content(run, content)
+        if self._capture.on_spans:
+            self._add_content(run, content)
         if run.graph is not None and run.graph.as_graph is not None and _is_agents(run):
             run.graph.as_graph.tools = params.get("tools") or ()
 
@@ -349,13 +347,12 @@ class Recorder:
         if run is None:
             return
         run.tool_call_id, run.inputs, live.is_current = call_id, arguments, True
-        _inherit(run)
         if call_id is not None:
             run.tree.answered_ids.add(call_id)
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
             run.parent.as_node.tool_call_ids.add(call_id)
         attributes = tool_attributes(name, description=description, call_id=call_id)
-        attributes |= kind_of_tool(name).attributes()
+        attributes |= kind_of_tool(name).attributes
         if (revision := revise_by_tool(run, self._planners)) is not None:
             self._show_plan(run, revision)
         else:
@@ -364,12 +361,15 @@ class Recorder:
         self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
         count_tool_call(run)
         carried_out(run)
-        self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
+        if self._capture.on_spans:
+            self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
     def tool_ended(self, run_id: UUID, output: Any, clock_ns: int) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
-        messages = (output,) if type(output) is ToolMessage else messages_of(output)
-        failed = any(isinstance(message, ToolMessage) and message.status == "error" for message in messages)
+        if type(output) is ToolMessage:
+            failed = output.status == "error"
+        else:
+            failed = any(is_tool_message(message) and message.status == "error" for message in messages_of(output))
         self._end(run_id, _TOOL_FAILED if failed else COMPLETED, clock_ns, output)
 
     def retrieval_started(
@@ -384,11 +384,11 @@ class Recorder:
         run = self._begin(RunKind.RETRIEVAL, live, name, tags, metadata)
         if run is None:
             return
-        _inherit(run)
         operation = semconv.OPERATION_RETRIEVAL
-        attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes()
+        attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes
         self._show(run, operation, attributes, kind=SpanKind.CLIENT)
-        self._add_content(run, content)
+        if self._capture.on_spans:
+            self._add_content(run, content)
 
     def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], clock_ns: int) -> None:
         """End a retrieval."""
@@ -407,7 +407,7 @@ class Recorder:
         tool.plan_span = self._tracer.start_span(
             _span_name(operation, tool.agent_name),
             tool.parent_context(),
-            attributes=tool.shared_attributes() | attributes | _PLANS_AS_DECLARED.attributes(),
+            attributes=tool.shared_attributes() | attributes | _PLANS_AS_DECLARED.attributes,
             start_time=tool.tree.unix_nano(tool.started.clock_ns),
         )
         if revision is not None:
@@ -466,6 +466,7 @@ class Recorder:
             tree.root = run
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
+            run.step_id, run.step_kind = parent.step_id, parent.step_kind
         return run if self._runs.add(run) else None
 
     def _new_tree(self, live: LiveRun) -> Tree:
@@ -508,24 +509,27 @@ class Recorder:
         begin_attempt(run)
         if run.kind in _CALLS or run.attempt_number > 1:
             attributes.update(attempt_attributes(run))
+        if run.replaces is not None:
             links = [*links, *attempt_links(run)]
         if key is not None and (replayed := run.tree.replayable.pop(key, None)) is not None:
             attributes[semconv.REPLAY] = True
             links = [*links, Link(replayed, {semconv.LINK_KIND: semconv.LINK_REPLAYS})]
-        attributes = run.shared_attributes() | attributes
+        shared = run.shared_attributes()
+        shared.update(attributes)
         if run.span is not None:  # a branch that turned out to be a graph
             run.span.update_name(name)
-            run.span.set_attributes(attributes)
+            run.span.set_attributes(shared)
         else:
             started = run.tree.unix_nano(run.started.clock_ns)
-            run.show_as(self._tracer.start_span(name, run.parent_context(), kind, attributes, links, started))
+            run.show_as(self._tracer.start_span(name, run.parent_context(), kind, shared, links, started))
         if run.replaces is not None:
             supersede(run)
         if key is not None:
             _note_executed(run, key)
 
     def _add_content(self, run: Run, describe: Callable[[], Attributes]) -> None:
-        if self._capture.on_spans and run.span is not None and run.span.is_recording():
+        """Only called where content is captured: most of what it costs is in finding the content."""
+        if run.span is not None and run.span.is_recording():
             try:
                 content = describe()
             except (TypeError, ValueError, RecursionError):
@@ -553,10 +557,11 @@ class Recorder:
             ending = self._settle(run, ending, clock_ns, outputs)
         finally:
             try:
-                if run.span is not None and ending is not COMPLETED:
-                    self._mark(run.span, ending)
-                if ending.state is RunState.INTERRUPTED:
-                    _tell_graphs(run, ending)
+                if ending is not COMPLETED:
+                    if run.span is not None:
+                        self._mark(run.span, ending)
+                    if ending.state is RunState.INTERRUPTED:
+                        _tell_graphs(run, ending)
             finally:
                 self._close(run, ending, run.tree.unix_nano(clock_ns))
 
@@ -567,7 +572,8 @@ class Recorder:
             case RunKind.TOOL:
                 self._finish_tool(run, ending, clock_ns, outputs)
             case RunKind.RETRIEVAL if outputs is not None:
-                self._add_content(run, lambda: documents_content(outputs))
+                if self._capture.on_spans:
+                    self._add_content(run, lambda: documents_content(outputs))
             case RunKind.WORKFLOW | RunKind.AGENT:
                 return self._finish_graph(run, ending, clock_ns, outputs)
             case _ if run.as_node is not None:
@@ -575,30 +581,23 @@ class Recorder:
         return ending
 
     def _finish_model(self, run: Run, ending: Ending, clock_ns: int, response: LLMResult) -> None:
-        usage, attributes = token_usage(response), response_attributes(response)
-        if ending is COMPLETED and is_cache_hit(response):
-            usage, attributes[semconv.CACHE_HIT] = ZERO, True
-        elif ending is not COMPLETED and run.stream is not None and (usage is None or not usage.output_tokens):
-            usage = estimated_usage(usage, run.stream.usage, characters=run.stream.characters)
-            attributes[semconv.USAGE_ESTIMATED] = True
-        if usage is not None:
-            attributes.update(usage.to_attributes())
+        usage, attributes = _told_of(run, ending, response)
         add_usage(run, usage)
-        has_tool_calls = bool(_tool_calls(response))
-        step = kind_of_model_call(has_tool_calls=has_tool_calls, inside=run.step_kind, in_agent=_is_agents(run))
+        tool_calls = _tool_calls(response)
+        step = kind_of_model_call(has_tool_calls=bool(tool_calls), inside=run.step_kind, in_agent=_is_agents(run))
         if step is not None and ending is COMPLETED:
-            attributes.update(step.attributes())
+            attributes.update(step.attributes)
         if run.span is not None and run.span.is_recording():
-            attributes.update(run.context or {})
-            attributes.update(
-                known(
-                    (semconv.LOGICAL_OPERATION_ID, operation_id(run)),
-                    (semconv.RESULT_FINGERPRINT, _answer_fingerprint(run, response, usage)),
-                )
-            )
+            if run.context is not None:
+                attributes.update(run.context)
+            if (operation := operation_id(run)) is not None:
+                attributes[semconv.LOGICAL_OPERATION_ID] = operation
+            if (answer := _answer_fingerprint(run, response, usage)) is not None:
+                attributes[semconv.RESULT_FINGERPRINT] = answer
             run.span.set_attributes(attributes)
-            self._add_content(run, lambda: output_content(response))
-        if run.plan_span is not None and (revision := revise_by_answer(run, _tool_calls(response))) is not None:
+            if self._capture.on_spans:
+                self._add_content(run, lambda: output_content(response))
+        if run.plan_span is not None and (revision := revise_by_answer(run, tool_calls)) is not None:
             _describe_plan(run.plan_span, run, revision)
         # LangChain's own cache has called no model.
         if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle():
@@ -645,7 +644,8 @@ class Recorder:
                 )
             )
             if output is not None:
-                self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
+                if self._capture.on_spans:
+                    self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
                 self._note_visit(run, run.name, arguments, result)
         if not self._metrics.is_idle():
             self._metrics.tool(
@@ -662,7 +662,7 @@ class Recorder:
             return ending
         if run.kind is RunKind.AGENT:
             run.span.set_attributes(usage_attributes(facts))
-        if ending is COMPLETED:
+        if ending is COMPLETED and self._capture.on_spans:
             self._add_content(run, lambda: state_output_content(outputs))
         note_agent(run)
         if (revision := settle(run)) is not None:
@@ -690,7 +690,7 @@ class Recorder:
             )
 
     def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, clock_ns: int, outputs: Any) -> None:
-        if ending.state is RunState.INTERRUPTED:
+        if ending is not COMPLETED and ending.state is RunState.INTERRUPTED:
             run.tree.executed.update(facts.executed)
         if run.kind is RunKind.NODE:
             note_hand_off(run, ending, outputs)
@@ -699,10 +699,12 @@ class Recorder:
                 _describe_plan(run.span, run, revision)
         if ending is not COMPLETED:
             return
+        is_model = run.role is NodeRole.MODEL
         messages = messages_of(outputs)
-        has_answers = any(isinstance(message, ToolMessage) for message in messages)
-        if run.role is NodeRole.MODEL and has_answers and not has_structured_response(outputs):
+        if is_model and any(map(is_tool_message, messages)) and not has_structured_response(outputs):
             await_repair(run)
+        if is_model and facts.inference_calls:
+            return
         for call in answered_calls(run, messages, shows_content=self._capture.on_spans):
             self._show_answered(run, call, clock_ns)
 
@@ -752,11 +754,13 @@ class Recorder:
             release_replaced(run)
         if run.plan_span is not None:
             run.plan_span.end(unix_nano)
-        if ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
+        if ending is COMPLETED:
+            if run.kind is RunKind.MODEL and _is_agents(run) and keep_answer(run, unix_nano):
+                return
+        elif ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
             return
-        if ending is COMPLETED and run.kind is RunKind.MODEL and _is_agents(run) and keep_answer(run, unix_nano):
-            return
-        release_attempts(run)
+        if run.replaceable is not None:
+            release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
 
@@ -764,17 +768,6 @@ class Recorder:
 def _is_agents(call: Run) -> bool:
     """Whether the loop of an agent calls this model."""
     return call.parent is not None and call.parent.role is NodeRole.MODEL
-
-
-def _begin_part(run: Run) -> None:
-    _inherit(run)
-    begin_attempt(run)
-
-
-def _inherit(run: Run) -> None:
-    """What was found out about the run around it, and holds for a run as well."""
-    if run.parent is not None:
-        run.step_id, run.step_kind = run.parent.step_id, run.parent.step_kind
 
 
 def _context_of(run: Run) -> Context | None:
@@ -796,28 +789,39 @@ def _state_fingerprint(run: Run) -> str | None:
     state = run.inputs
     if isinstance(state, Mapping):
         state = {
-            channel: (len(value), value[-1]) if isinstance(value, list) and value and _is_message(value[-1]) else value
+            channel: (len(value), value[-1]) if isinstance(value, list) and value and is_message(value[-1]) else value
             for channel, value in state.items()
         }
     return run.tree.conversation.fingerprint(state)
 
 
-def _is_message(value: object) -> bool:
-    return isinstance(value, BaseMessage)
+def _told_of(run: Run, ending: Ending, response: LLMResult) -> tuple[TokenUsage | None, Attributes]:
+    """What a model call used, and what its span says about the response."""
+    usage, attributes = token_usage(response), response_attributes(response)
+    if ending is COMPLETED:
+        if is_cache_hit(response):
+            usage, attributes[semconv.CACHE_HIT] = ZERO, True
+    elif run.stream is not None and (usage is None or not usage.output_tokens):
+        usage = estimated_usage(usage, run.stream.usage, characters=run.stream.characters)
+        attributes[semconv.USAGE_ESTIMATED] = True
+    if usage is not None:
+        attributes.update(usage.to_attributes())
+    return usage, attributes
 
 
 def _answer_fingerprint(run: Run, response: LLMResult, usage: TokenUsage | None) -> str | None:
     """Of what a model answered, which later calls carry as a block of their context."""
-    answer = next((g for choices in response.generations[:1] for g in choices), None)
-    if not isinstance(answer, ChatGeneration):
+    choices = response.generations[0] if response.generations else ()
+    if not choices or not isinstance(answer := choices[0], ChatGeneration):
         return None
     return run.tree.conversation.produced(answer.message, run.span_id, None if usage is None else usage.output_tokens)
 
 
 def _result_fingerprint(run: Run, output: Any) -> str | None:
     """Of what a tool returned, which later calls carry as a block of their context when it is a message."""
-    messages = messages_of(output)
-    produced = [run.tree.conversation.produced(message, run.span_id) for message in messages]
+    if type(output) is ToolMessage:
+        return run.tree.conversation.produced(output, run.span_id)
+    produced = [run.tree.conversation.produced(message, run.span_id) for message in messages_of(output)]
     return produced[0] if len(produced) == 1 else run.tree.conversation.fingerprint(output)
 
 
@@ -837,8 +841,11 @@ def _add_links(span: Span, links: Sequence[Link]) -> None:
 
 
 def _tool_calls(response: LLMResult) -> list[Any]:
-    answers = (g.message for choices in response.generations[:1] for g in choices if isinstance(g, ChatGeneration))
-    return [call for answer in answers if isinstance(answer, AIMessage) for call in answer.tool_calls]
+    calls: list[Any] = []
+    for choice in response.generations[0] if response.generations else ():
+        if isinstance(choice, ChatGeneration) and isinstance(choice.message, AIMessage):
+            calls += choice.message.tool_calls
+    return calls
 
 
 def _drains(run: Run) -> bool:
