@@ -20,6 +20,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from operator import itemgetter
 from typing import Any, Final, NoReturn
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -79,7 +80,7 @@ class Fingerprinter:
         """A fingerprint that equals no other, for content that cannot be compared."""
         return f"{self._key_id}:{secrets.token_hex(_FINGERPRINT_BYTES)}"
 
-    def _digest(self, message: bytes | bytearray) -> bytes:
+    def _digest(self, message: bytes) -> bytes:
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())
@@ -152,13 +153,12 @@ class FingerprintKeys:
         raise TypeError("FingerprintKeys hold a secret and cannot be pickled; build them anew in the other process")
 
 
-def _framed(parts: Iterable[str | bytes]) -> bytearray:
-    framed = bytearray()
+def _framed(parts: Iterable[str | bytes]) -> bytes:
+    framed: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        framed += len(data).to_bytes(8, "big")
-        framed += data
-    return framed
+        framed += (len(data).to_bytes(8, "big"), data)
+    return b"".join(framed)
 
 
 def canonical(
@@ -196,6 +196,8 @@ class _UnknownError(Exception):
 
 _CONSTANTS: Final[Mapping[bool | None, str]] = {None: "n", True: "t", False: "f"}
 _MAX_DEPTH: Final = 64
+_TEXT: Final = frozenset({str})
+_first: Final = itemgetter(0)
 # Their text is made by the standard library alone.
 _PLAIN_TEXT: Final = frozenset({date, timedelta, Decimal, UUID})
 _PLAIN_ZONES: Final = frozenset({type(None), timezone, ZoneInfo})
@@ -217,8 +219,11 @@ class _Writer:
         if self._leaves < 0 or depth > _MAX_DEPTH:
             raise _UnknownError
         kind = type(value)
-        if kind is str:
-            self._write_text("s", value)
+        if kind is str:  # as `_write_text` does, in place: most values are text
+            self._characters -= len(value)
+            if self._characters < 0:
+                raise _UnknownError
+            self.parts.append(f"s{len(value)}:{value}")
         elif value is None or kind is bool:
             self.parts.append(_CONSTANTS[value])
         elif kind is int or kind is float:
@@ -250,7 +255,7 @@ class _Writer:
         if len(items) > self._leaves:  # before sorting, which takes them all
             raise _UnknownError
         pairs = list(items)
-        if all(type(key) is str for key, _ in pairs):
+        if set(map(type, map(_first, pairs))) <= _TEXT:
             pairs.sort(key=_first)
         else:
             pairs.sort(key=lambda pair: self._apart(pair[0], depth))
@@ -303,10 +308,6 @@ class _Writer:
     def _write_object(self, tag: str, value: Any, depth: int) -> None:
         self._write_text("o", tag)
         self.write(value, depth + 1)
-
-
-def _first(pair: tuple[Any, Any]) -> Any:
-    return pair[0]
 
 
 def _plain(value: Any, kind: type) -> str | int | float:

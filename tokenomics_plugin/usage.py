@@ -80,13 +80,19 @@ class TokenUsage:
         An absent part of a present total counts as 0: these conventions omit a class that did not occur.
         """
         problems = _contradictions(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens)
-        cached = (cache_read_tokens or 0) + (cache_write_tokens or 0)
+        fresh, visible = input_tokens, output_tokens
+        if input_tokens is not None:
+            cache_read_tokens, cache_write_tokens = cache_read_tokens or 0, cache_write_tokens or 0
+            fresh = input_tokens - cache_read_tokens - cache_write_tokens
+        if output_tokens is not None:
+            reasoning_tokens = reasoning_tokens or 0
+            visible = output_tokens - reasoning_tokens
         return cls(
-            fresh_input_tokens=None if input_tokens is None else input_tokens - cached,
-            cache_write_tokens=_part(cache_write_tokens, total=input_tokens),
-            cache_read_tokens=_part(cache_read_tokens, total=input_tokens),
-            visible_output_tokens=None if output_tokens is None else output_tokens - (reasoning_tokens or 0),
-            reasoning_tokens=_part(reasoning_tokens, total=output_tokens),
+            fresh_input_tokens=fresh,
+            cache_write_tokens=cache_write_tokens,
+            cache_read_tokens=cache_read_tokens,
+            visible_output_tokens=visible,
+            reasoning_tokens=reasoning_tokens,
             inconsistencies=problems,
         )
 
@@ -109,9 +115,9 @@ class TokenUsage:
         return cls.from_inclusive(
             input_tokens=_count(usage_metadata, "input_tokens"),
             output_tokens=_count(usage_metadata, "output_tokens"),
-            cache_read_tokens=_total(inputs, _LANGCHAIN_CACHE_READS),
-            cache_write_tokens=_total(inputs, _LANGCHAIN_CACHE_WRITES),
-            reasoning_tokens=_total(outputs, _LANGCHAIN_REASONING),
+            cache_read_tokens=_total(inputs, _LANGCHAIN_CACHE_READS) if inputs else None,
+            cache_write_tokens=_total(inputs, _LANGCHAIN_CACHE_WRITES) if inputs else None,
+            reasoning_tokens=_total(outputs, _LANGCHAIN_REASONING) if outputs else None,
         )
 
     @classmethod
@@ -146,12 +152,14 @@ class TokenUsage:
     @property
     def input_tokens(self) -> int | None:
         """All input, cached or not, as OpenTelemetry counts it; `None` when any of it is unknown."""
-        return _sum(self.fresh_input_tokens, self.cache_write_tokens, self.cache_read_tokens)
+        fresh, written, read = self.fresh_input_tokens, self.cache_write_tokens, self.cache_read_tokens
+        return None if fresh is None or written is None or read is None else fresh + written + read
 
     @property
     def output_tokens(self) -> int | None:
         """All output, reasoning included, as OpenTelemetry counts it; `None` when any of it is unknown."""
-        return _sum(self.visible_output_tokens, self.reasoning_tokens)
+        visible, reasoning = self.visible_output_tokens, self.reasoning_tokens
+        return None if visible is None or reasoning is None else visible + reasoning
 
     @property
     def total_tokens(self) -> int | None:
@@ -175,15 +183,20 @@ class TokenUsage:
 
         So are parts of 0: the conventions omit a class that did not occur, and `from_opentelemetry` reads it as 0.
         """
-        pairs: tuple[tuple[str, int | str | None], ...] = (
-            (semconv.GEN_AI_USAGE_INPUT_TOKENS, self.input_tokens),
-            (semconv.GEN_AI_USAGE_OUTPUT_TOKENS, self.output_tokens),
-            (semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, self.cache_read_tokens or None),
-            (semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, self.cache_write_tokens or None),
-            (semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, self.reasoning_tokens or None),
-            (semconv.USAGE_INCONSISTENT, "; ".join(self.inconsistencies) or None),
-        )
-        return {name: value for name, value in pairs if value is not None}
+        attributes: dict[str, int | str] = {}
+        if (input_tokens := self.input_tokens) is not None:
+            attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = input_tokens
+        if (output_tokens := self.output_tokens) is not None:
+            attributes[semconv.GEN_AI_USAGE_OUTPUT_TOKENS] = output_tokens
+        if self.cache_read_tokens:
+            attributes[semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = self.cache_read_tokens
+        if self.cache_write_tokens:
+            attributes[semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = self.cache_write_tokens
+        if self.reasoning_tokens:
+            attributes[semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = self.reasoning_tokens
+        if self.inconsistencies:
+            attributes[semconv.USAGE_INCONSISTENT] = "; ".join(self.inconsistencies)
+        return attributes
 
 
 ZERO = TokenUsage(**dict.fromkeys(_CLASSES, 0))  # type: ignore[arg-type]  # the names are checked by __init__
@@ -192,10 +205,6 @@ ZERO = TokenUsage(**dict.fromkeys(_CLASSES, 0))  # type: ignore[arg-type]  # the
 
 def _sum(*counts: int | None) -> int | None:
     return None if None in counts else sum(counts)  # type: ignore[arg-type]  # none of them is None
-
-
-def _part(count: int | None, *, total: int | None) -> int | None:
-    return 0 if count is None and total is not None else count
 
 
 def _count(source: Mapping[str, Any], name: str) -> int | None:
@@ -211,8 +220,6 @@ def _count(source: Mapping[str, Any], name: str) -> int | None:
 
 
 def _total(source: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    if not source:
-        return None
     counts = [count for name in names if (count := _count(source, name)) is not None]
     return sum(counts) if counts else None
 

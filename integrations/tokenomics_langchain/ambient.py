@@ -19,7 +19,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-__all__ = ["AmbientSpan", "Shown", "span_in", "with_span"]
+__all__ = ["AmbientSpan", "Shown", "span_in", "with_span", "without_span_of_run"]
 
 # The key under which OpenTelemetry keeps the current span; it has no public name.
 (_CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
@@ -43,9 +43,9 @@ class AmbientSpan(Context):
         self._rest: Context = previous._rest if isinstance(previous, AmbientSpan) else previous
 
     @classmethod
-    def attach(cls, run: Shown) -> AmbientSpan:
-        """Make a run's span current here, and in what is started from here."""
-        ambient = cls(run, _behind_healed(otel_context.get_current()))
+    def attach(cls, run: Shown, current: Context | None = None) -> AmbientSpan:
+        """Make a run's span current here, and in what is started from here; `current` is what is so far, if known."""
+        ambient = cls(run, _behind_healed(otel_context.get_current() if current is None else current))
         otel_context.attach(ambient)
         return ambient
 
@@ -114,6 +114,11 @@ def _behind_healed(context: Context) -> Context:
 def span_in(context: Context) -> object:
     """The span that a context names as the current one; `None` when it names none."""
     return context.get(_CURRENT_SPAN)
+
+
+def without_span_of_run(context: Context) -> Context:
+    """A context of the application's, as it would be if no span of a run were current in it."""
+    return context._rest if isinstance(context, AmbientSpan) else context
 
 
 def with_span(span: Span, context: Context) -> Context:

@@ -42,6 +42,9 @@ _ANSWER: Final = "answer"
 def begin_attempt(run: Run) -> None:
     """Find out which attempt a run is that starts: a first one, or the one after another that did not succeed."""
     if run.replaces is None:  # else it took itself for a part at first, and has found that out already
+        parent = run.parent
+        if parent is None or (parent.replaceable is None and parent.replaces is None and parent.role is None):
+            return  # nearly always
         run.replaces, run.attempt_kind = _before(run)
     if run.replaces is not None and run.kind is not RunKind.PART:
         if run.replaces.span is None:
@@ -52,23 +55,24 @@ def begin_attempt(run: Run) -> None:
 
 def attempt_attributes(run: Run) -> Attributes:
     """What the span of an attempt says from its start; the operation of a first attempt has no id yet."""
-    return known(
-        (semconv.ATTEMPT_NUMBER, run.attempt_number),
-        (semconv.ATTEMPT_KIND, run.attempt_kind),
-        (semconv.LOGICAL_OPERATION_ID, run.operation_id),
-    )
+    attributes: Attributes = {semconv.ATTEMPT_NUMBER: run.attempt_number}
+    if run.attempt_kind is not None:
+        attributes[semconv.ATTEMPT_KIND] = run.attempt_kind
+    if run.operation_id is not None:
+        attributes[semconv.LOGICAL_OPERATION_ID] = run.operation_id
+    return attributes
 
 
 def attempt_links(run: Run) -> list[Link]:
     """To the attempt that a run replaces."""
-    before = None if run.replaces is None else run.replaces.span_context()
+    before = None if run.replaces is None else run.replaces.span_context
     return [] if before is None else [Link(before, {semconv.LINK_KIND: semconv.LINK_RETRIES})]
 
 
 def operation_id(run: Run) -> str | None:
     """The id of the operation that a run is an attempt of."""
-    if run.operation_id is None and run.span is not None:
-        run.operation_id = run.span_id
+    if run.operation_id is None:
+        run.operation_id = run.span_id or None
     return run.operation_id
 
 

@@ -51,6 +51,7 @@ _PROVIDERS: Final[Mapping[str, str]] = {
 }
 _IN_PROCESS_PROVIDERS: Final = frozenset({"local", "llamacpp", "mlx"})
 _ADDRESSES: Final = ("base_url", "openai_api_base", "azure_endpoint", "anthropic_api_url", "endpoint_url")
+_IDS: Final = ("id",)
 _MODELS: Final = ("model_name", "model")
 _FINISH_REASONS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 _CHARACTERS_A_TOKEN: Final = 4
@@ -105,15 +106,22 @@ def request_attributes(
 def response_attributes(result: LLMResult) -> Attributes:
     """The response half of an inference span, but for the usage: id, model and finish reasons."""
     generations = _generations(result)
-    sources = _sources(result)
-    reasons = tuple([reason for reason in map(finish_reason, generations) if reason is not None])
+    sources: list[Mapping[str, Any]] = []
+    reasons: list[str] = []
+    for generation in generations:
+        told = _generation_sources(generation)
+        sources += told
+        if (reason := _first_text(told, _FINISH_REASONS)) is not None:
+            reasons.append(reason)
+    if result.llm_output:
+        sources.append(result.llm_output)
     attributes: Attributes = {}
     if (response_id := _response_id(generations, sources)) is not None:
         attributes[semconv.GEN_AI_RESPONSE_ID] = response_id
     if (model := _first_text(sources, _MODELS)) is not None:
         attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
     if reasons:
-        attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+        attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
     return attributes
 
 
@@ -163,13 +171,15 @@ def finish_reason(generation: Generation) -> str | None:
 
 def tool_attributes(name: str | None, *, description: str | None, call_id: str | None) -> Attributes:
     """The attributes of a tool span that need no content (conventions, execute_tool)."""
-    return known(
-        (semconv.GEN_AI_OPERATION_NAME, semconv.OPERATION_EXECUTE_TOOL),
-        (semconv.GEN_AI_TOOL_NAME, name),
-        (semconv.GEN_AI_TOOL_TYPE, "function"),
-        (semconv.GEN_AI_TOOL_DESCRIPTION, _text(description)),
-        (semconv.GEN_AI_TOOL_CALL_ID, _text(call_id)),
-    )
+    attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_EXECUTE_TOOL}
+    if name is not None:
+        attributes[semconv.GEN_AI_TOOL_NAME] = name
+    attributes[semconv.GEN_AI_TOOL_TYPE] = "function"
+    if description and isinstance(description, str):
+        attributes[semconv.GEN_AI_TOOL_DESCRIPTION] = description
+    if call_id and isinstance(call_id, str):
+        attributes[semconv.GEN_AI_TOOL_CALL_ID] = call_id
+    return attributes
 
 
 def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
@@ -201,8 +211,12 @@ def _sources(result: LLMResult) -> list[Mapping[str, Any]]:
 
 
 def _generation_sources(generation: Generation) -> list[Mapping[str, Any]]:
-    metadata = generation.message.response_metadata if isinstance(generation, ChatGeneration) else None
-    return [source for source in (metadata, generation.generation_info) if source]
+    sources: list[Mapping[str, Any]] = []
+    if isinstance(generation, ChatGeneration) and (metadata := generation.message.response_metadata):
+        sources.append(metadata)
+    if info := generation.generation_info:
+        sources.append(info)
+    return sources
 
 
 def _lookup(sources: Iterable[Mapping[str, Any]], *names: str) -> Iterable[Any]:
@@ -218,10 +232,13 @@ def _first_text(sources: Iterable[Mapping[str, Any]], names: Sequence[str]) -> s
 
 
 def _response_id(generations: Sequence[Any], sources: Iterable[Mapping[str, Any]]) -> str | None:
-    if (given := _first_text(sources, ("id",))) is not None:
+    if (given := _first_text(sources, _IDS)) is not None:
         return given
-    messages = (generation.message.id for generation in generations if isinstance(generation, ChatGeneration))
-    return next((id_ for id_ in messages if id_ and not id_.startswith(_GENERATED_ID_PREFIXES)), None)
+    for generation in generations:
+        id_ = generation.message.id if isinstance(generation, ChatGeneration) else None
+        if id_ and not id_.startswith(_GENERATED_ID_PREFIXES):
+            return str(id_)
+    return None
 
 
 def _provider_usage(raw: Mapping[str, Any]) -> TokenUsage | None:

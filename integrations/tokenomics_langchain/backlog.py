@@ -21,7 +21,7 @@ __all__ = ["Backlog", "Report", "drain_all"]
 Report = Callable[[str, Exception], None]
 """Is told the name of a step that failed, and how."""
 
-_Step = tuple[Report, Callable[..., None], tuple[Any, ...], dict[str, Any]]
+_Step = tuple[Report, Callable[..., None], tuple[Any, ...]]
 
 _MAX_STEPS: Final = 256
 _DELAY_S: Final = 1.0
@@ -40,9 +40,9 @@ class Backlog:
         self._drainer: int | None = None
         self._is_watched = False
 
-    def add(self, report: Report, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    def add(self, report: Report, step: Callable[..., None], *args: Any) -> None:
         """Have a step taken later; a step that fails is reported, and keeps none of the others from being taken."""
-        self._steps.append((report, step, args, kwargs))
+        self._steps.append((report, step, args))
         if not self._is_watched:
             self._is_watched = True
             _watch.begin(self)
@@ -62,7 +62,11 @@ class Backlog:
             self._is_watched = False
             _watch.end(self)
             while self._steps:
-                _take(*self._steps.popleft())
+                report, step, args = self._steps.popleft()
+                try:
+                    step(*args)
+                except Exception as error:
+                    report(step.__name__, error)
         finally:
             self._drainer = None
             self._lock.release()
@@ -71,13 +75,6 @@ class Backlog:
 def drain_all() -> None:
     """Take the steps of all trees that wait."""
     _watch.drain()
-
-
-def _take(report: Report, step: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    try:
-        step(*args, **kwargs)
-    except Exception as error:
-        report(step.__name__, error)
 
 
 class _Watch:

@@ -15,6 +15,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from time import perf_counter_ns
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -28,18 +29,19 @@ from opentelemetry.trace import TracerProvider
 
 from tokenomics_langchain.ambient import AmbientSpan
 from tokenomics_langchain.backlog import drain_all
-from tokenomics_langchain.chains import branch_name, is_step
+from tokenomics_langchain.chains import branch_name, is_step, is_surely_agent
 from tokenomics_langchain.content import ContentCapture, Redaction
 from tokenomics_langchain.context import Carried
 from tokenomics_langchain.events import CallEvents
 from tokenomics_langchain.live_runs import LiveRun
 from tokenomics_langchain.messages import input_content, prompt_content
 from tokenomics_langchain.metrics import MetricsGeneration, metrics_of
+from tokenomics_langchain.moments import Moment
 from tokenomics_langchain.on_demand import OnDemandHandler
 from tokenomics_langchain.plans import Planner, Planners, PlanSchema
 from tokenomics_langchain.providers import shared_by, tracer_of
 from tokenomics_langchain.recorder import Recorder
-from tokenomics_langchain.runs import Moment, NodeRole, Run
+from tokenomics_langchain.runs import NodeRole, Run
 from tokenomics_langchain.steps import declared_step_kinds
 from tokenomics_plugin import semconv
 from tokenomics_plugin.fingerprint import FingerprintKeys
@@ -48,6 +50,7 @@ __all__ = ["TokenomicsCallbackHandler"]
 
 _LOGGER = logging.getLogger(__name__)
 _MODEL_NODE: Final = NodeRole.MODEL.value
+_AGENT_NODES: Final = frozenset(role.value for role in NodeRole)
 
 
 class TokenomicsCallbackHandler(GraphCallbackHandler):
@@ -78,6 +81,12 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     raise_error = False
     run_inline = True
+    # As properties, which they are in the class above, they would be called for every event.
+    ignore_llm = False
+    ignore_chain = False
+    ignore_agent = False
+    ignore_retriever = False
+    ignore_chat_model = False
 
     def __init__(
         self,
@@ -177,42 +186,37 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A chain, in LangChain's wide sense, starts."""
         try:
-            moment = moment or Moment.of_start()
-            live = self._begin(run_id, parent_run_id, moment)
+            live = self._begin(run_id, parent_run_id, moment or Moment.now())
             if live is None:
                 return
-            tags, metadata = tags or [], metadata or {}
+            tags, metadata, parent = tags or [], metadata or {}, live.parent
             is_node = is_step(tags)
-            live.is_model_node = is_node and name == _MODEL_NODE
-            if is_node or name == metadata.get("langgraph_node") or branch_name(tags) is not None:
-                _attach(live, moment)
-            self._add(
-                live,
-                self._recorder.chain_started,
-                live,
-                parent_run_id,
-                name=name,
-                inputs=inputs,
-                tags=tags,
-                metadata=metadata,
-                moment=moment,
-            )
+            if is_node:
+                live.is_model_node = name == _MODEL_NODE
+                # An agent's own two show no span, so there is none that could be current in them.
+                if parent is None or not parent.is_agent or name not in _AGENT_NODES:
+                    _attach(live)
+            elif branch_name(tags) is not None or name == metadata.get("langgraph_node"):
+                _attach(live)
+            else:
+                live.is_agent = is_surely_agent(name, tags, metadata, is_outermost=parent is None)
+            self._add(live, self._recorder.chain_started, live, name, inputs, tags, metadata)
             if is_node and "ls_integration" not in metadata:
                 live.backlog.drain()  # before the node changes its state in place
         except Exception as error:
             self._report_failure("on_chain_start", error)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has ended."""
         try:
-            self._end(run_id, self._recorder.chain_ended, outputs, moment or Moment.now())
+            self._end(run_id, self._recorder.chain_ended, outputs, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_chain_end", error)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has raised."""
         try:
-            self._end(run_id, self._recorder.failed, error, moment or Moment.now())
+            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_chain_error", error)
 
@@ -223,13 +227,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A call of a chat model starts."""
         try:
+            sent = messages[0]
             self._start_model(
                 semconv.OPERATION_CHAT,
                 serialized,
-                messages[0],
+                sent,
                 run_id,
-                carried=Carried.now(messages[0]),
-                content=lambda: input_content(messages[0]),
+                Carried.now(sent),
+                lambda: input_content(sent),
                 **kwargs,
             )
         except Exception as error:
@@ -243,35 +248,35 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 serialized,
                 prompts,
                 run_id,
-                carried=None,
-                content=lambda: prompt_content(prompts),
+                None,
+                lambda: prompt_content(prompts),
                 **kwargs,
             )
         except Exception as error:
             self._report_failure("on_llm_start", error)
 
     def on_llm_new_token(
-        self, token: Any, *, run_id: UUID, chunk: Any = None, moment: Moment | None = None, **_: Any
+        self, token: Any, *, run_id: UUID, chunk: Any = None, clock_ns: int | None = None, **_: Any
     ) -> None:
         """A chunk of a stream has arrived."""
         try:
             usage = getattr(getattr(chunk, "message", None), "usage_metadata", None)
             text = token if isinstance(token, str) and token else _call_text(chunk)
-            self._note_chunk(run_id, chunk or object(), text, usage, moment or Moment.now())
+            self._note_chunk(run_id, chunk or object(), text, usage, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_llm_new_token", error)
 
-    def on_stream_event(self, event: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_stream_event(self, event: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """An event of a `version="v3"` stream has arrived."""
         try:
-            self._note_chunk(run_id, event, "", None, moment or Moment.now())
+            self._note_chunk(run_id, event, "", None, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_stream_event", error)
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A call of a model has ended."""
         try:
-            self._end(run_id, self._recorder.model_ended, response, moment or Moment.now())
+            self._end(run_id, self._recorder.model_ended, response, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_llm_end", error)
 
@@ -281,12 +286,12 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         *,
         run_id: UUID,
         response: LLMResult | None = None,
-        moment: Moment | None = None,
+        clock_ns: int | None = None,
         **_: Any,
     ) -> None:
         """A call of a model has raised, or its stream was closed."""
         try:
-            self._end(run_id, self._recorder.model_failed, error, response, moment or Moment.now())
+            self._end(run_id, self._recorder.model_failed, error, response, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_llm_error", error)
 
@@ -309,39 +314,36 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A tool starts."""
         try:
-            moment = moment or Moment.of_start()
-            live = self._begin(run_id, parent_run_id, moment)
+            live = self._begin(run_id, parent_run_id, moment or Moment.now())
             if live is None:
                 return
-            _attach(live, moment)
+            _attach(live)
             about = serialized or {}
             self._add(
                 live,
                 self._recorder.tool_started,
                 live,
-                parent_run_id,
-                name=about.get("name", name),
-                description=about.get("description"),
-                call_id=tool_call_id,
-                arguments=input_str if inputs is None else inputs,
-                tags=tags or (),
-                metadata=metadata or {},
-                moment=moment,
+                about.get("name", name),
+                about.get("description"),
+                tool_call_id,
+                input_str if inputs is None else inputs,
+                tags or (),
+                metadata or {},
             )
         except Exception as error:
             self._report_failure("on_tool_start", error)
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_tool_end(self, output: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has ended."""
         try:
-            self._end(run_id, self._recorder.tool_ended, output, moment or Moment.now())
+            self._end(run_id, self._recorder.tool_ended, output, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_tool_end", error)
 
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has raised."""
         try:
-            self._end(run_id, self._recorder.failed, error, moment or Moment.now())
+            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_tool_error", error)
 
@@ -360,37 +362,34 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval starts."""
         try:
-            moment = moment or Moment.of_start()
-            live = self._begin(run_id, parent_run_id, moment)
+            live = self._begin(run_id, parent_run_id, moment or Moment.now())
             if live is None:
                 return
             self._add(
                 live,
                 self._recorder.retrieval_started,
                 live,
-                parent_run_id,
-                name=name,
-                tags=tags or (),
-                metadata=metadata or {},
-                content=lambda: {semconv.GEN_AI_RETRIEVAL_QUERY_TEXT: query},
-                moment=moment,
+                name,
+                tags or (),
+                metadata or {},
+                lambda: {semconv.GEN_AI_RETRIEVAL_QUERY_TEXT: query},
             )
         except Exception as error:
             self._report_failure("on_retriever_start", error)
 
     def on_retriever_end(
-        self, documents: Sequence[Document], *, run_id: UUID, moment: Moment | None = None, **_: Any
+        self, documents: Sequence[Document], *, run_id: UUID, clock_ns: int | None = None, **_: Any
     ) -> None:
         """A retrieval has ended."""
         try:
-            self._end(run_id, self._recorder.retrieval_ended, documents, moment or Moment.now())
+            self._end(run_id, self._recorder.retrieval_ended, documents, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_retriever_end", error)
 
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, moment: Moment | None = None, **_: Any) -> None:
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A retrieval has raised."""
         try:
-            self._end(run_id, self._recorder.failed, error, moment or Moment.now())
+            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_retriever_error", error)
 
@@ -409,7 +408,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         """A graph goes on where it had stopped."""
         try:
             if (live := self._live.find(event.run_id)) is not None:
-                self._add(live, self._recorder.resumed, live.run_id, event.checkpoint_id, Moment.now())
+                self._add(live, self._recorder.resumed, live.run_id, event.checkpoint_id, perf_counter_ns())
         except Exception as error:
             self._report_failure("on_resume", error)
 
@@ -419,9 +418,9 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         serialized: dict[str, Any],
         inputs: Sequence[Any],
         run_id: UUID,
-        *,
         carried: Carried | None,
         content: Callable[[], dict[str, Any]],
+        *,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -430,45 +429,42 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         moment: Moment | None = None,
         **_: Any,
     ) -> None:
-        moment = moment or Moment.of_start()
-        live = self._begin(run_id, parent_run_id, moment)
+        live = self._begin(run_id, parent_run_id, moment or Moment.now())
         if live is None:
             return
         if live.parent is not None and live.parent.is_model_node:
-            _attach(live, moment)
+            _attach(live)
         self._add(
             live,
             self._recorder.model_started,
             operation,
             live,
-            parent_run_id,
-            serialized=serialized or {},
-            inputs=inputs,
-            params=invocation_params or {},
-            options=options or {},
-            tags=tags or (),
-            metadata=metadata or {},
-            carried=carried,
-            content=content,
-            moment=moment,
+            serialized or {},
+            inputs,
+            invocation_params or {},
+            options or {},
+            tags or (),
+            metadata or {},
+            carried,
+            content,
         )
 
-    def _note_chunk(self, run_id: UUID, chunk: Any, text: str, usage: Mapping[str, Any] | None, moment: Moment) -> None:
+    def _note_chunk(self, run_id: UUID, chunk: Any, text: str, usage: Mapping[str, Any] | None, clock_ns: int) -> None:
         live = self._live.find(run_id)
         if live is not None and live.owner is self:
-            self._add(live, self._recorder.chunk_arrived, run_id, chunk, text, usage, moment)
+            self._add(live, self._recorder.chunk_arrived, run_id, chunk, text, usage, clock_ns)
 
     # What all have in common
 
     def _begin(self, run_id: UUID, parent_run_id: UUID | None, moment: Moment) -> LiveRun | None:
-        live = self._live.begin(run_id, parent_run_id, moment.enclosing_run_id, self)
+        live = self._live.begin(run_id, parent_run_id, moment, self)
         if live is not None and live.parent is None:
             self._shared.watch_provider()
         return live
 
-    def _add(self, live: LiveRun, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    def _add(self, live: LiveRun, step: Callable[..., None], *args: Any) -> None:
         """Have an event recorded when that costs less; what must not wait is recorded now."""
-        live.backlog.add(self._report_failure, step, *args, **kwargs)
+        live.backlog.add(self._report_failure, step, *args)
         if self._is_prompt:
             live.backlog.drain()
 
@@ -477,7 +473,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         if live is None:
             return
         self._add(live, step, run_id, *args)
-        if live.is_outermost:
+        if live.parent is None or live.parent.has_ended:
             live.backlog.drain()
 
     def _report_failure(self, callback: str, error: Exception) -> None:
@@ -492,10 +488,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             _LOGGER.debug("where it failed:\n%s", "".join(traceback.format_tb(error.__traceback__)))
 
 
-def _attach(live: LiveRun, moment: Moment) -> None:
+def _attach(live: LiveRun) -> None:
     """Make the context current in which a run's span may turn out to be."""
-    if moment.is_live:
-        live.ambient = AmbientSpan.attach(live)
+    if live.started.is_live:
+        live.ambient = AmbientSpan.attach(live, live.started.context)
 
 
 def _call_text(chunk: Any) -> str:

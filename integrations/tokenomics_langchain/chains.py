@@ -32,6 +32,7 @@ __all__ = [
     "graph_kind",
     "is_fallbacks",
     "is_step",
+    "is_surely_agent",
     "node_role",
     "workflow_name",
 ]
@@ -83,6 +84,16 @@ def is_step(tags: Sequence[str]) -> bool:
         if tag.startswith(_STEP_TAG):
             return True
     return False
+
+
+def is_surely_agent(name: str | None, tags: Sequence[str], metadata: Mapping[str, Any], *, is_outermost: bool) -> bool:
+    """Whether a run that is no node can be told to be an agent before what is around it has been recorded."""
+    if metadata.get("ls_integration") not in _AGENT_INTEGRATIONS or _HIDDEN in tags:
+        return False
+    if is_outermost:
+        return _NAMESPACE not in metadata
+    # A task of the functional API is called as its own namespace's node, whatever it runs.
+    return name == _declared_agent_name(metadata) and name != metadata.get("langgraph_node")
 
 
 def is_fallbacks(run: Run) -> bool:

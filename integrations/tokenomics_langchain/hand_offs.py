@@ -21,13 +21,13 @@ __all__ = ["note_agent", "note_hand_off", "taken_over"]
 def note_agent(graph: Run) -> None:
     """An agent has ended inside a node, which may hand over in its name."""
     if (node := _node_around(graph)) is not None and node.as_node is not None:
-        node.as_node.last_graph = graph.span_context()
+        node.as_node.last_graph = graph.span_context
 
 
 def note_hand_off(node: Run, ending: Ending, outputs: Any) -> None:
     """A node that names the next one hands control to it."""
     target = ending.event_attributes.get(semconv.HAND_OFF_TO) if ending.event else target_of(outputs)
-    context = node.span_context()
+    context = node.span_context
     if isinstance(target, str) and context is not None and node.graph is not None and node.graph.as_graph is not None:
         agent = None if node.as_node is None else node.as_node.last_graph
         node.graph.as_graph.hand_off = target, agent or context

@@ -13,6 +13,7 @@ from opentelemetry.trace import Span
 
 from tokenomics_langchain.ambient import AmbientSpan
 from tokenomics_langchain.backlog import Backlog
+from tokenomics_langchain.moments import Moment
 
 __all__ = ["LiveRun", "LiveRuns"]
 
@@ -28,18 +29,33 @@ class LiveRun:
         "ambient",
         "backlog",
         "has_ended",
+        "is_agent",
         "is_current",
         "is_model_node",
         "owner",
         "parent",
+        "parent_run_id",
         "run_id",
+        "started",
     )
 
     def __init__(
-        self, run_id: UUID, parent: LiveRun | None, owner: object, backlog: Backlog, find_span: FindSpan
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        started: Moment,
+        parent: LiveRun | None,
+        owner: object,
+        backlog: Backlog,
+        find_span: FindSpan,
     ) -> None:
         self.run_id = run_id
+        self.parent_run_id = parent_run_id
+        """Of the run that LangChain names as the one around it."""
+        self.started = started
+        """When and where it started."""
         self.parent = parent
+        """The open run that it was found to belong to."""
         self.owner = owner
         """Whose callbacks heard of it first, and record it."""
         self.backlog = backlog
@@ -48,17 +64,14 @@ class LiveRun:
         """The context in which its span may be current."""
         self.is_current = False
         """Whether its span is current there; known when its start is recorded."""
+        self.is_agent = False
+        """Whether it is known to be an agent that `create_agent` made."""
         self.is_model_node = False
         """Whether it may be the node in which an agent calls its model."""
         self.has_ended = False
         """Whether its end was heard."""
         self._find_span = find_span
         self._span: Span | None = None
-
-    @property
-    def is_outermost(self) -> bool:
-        """Whether nothing is open around it."""
-        return self.parent is None or self.parent.has_ended
 
     def started_span(self) -> Span | None:
         """The span that shows it, started now if it was not."""
@@ -89,12 +102,13 @@ class LiveRuns:
         """An open run; `None` when it has ended, or began where no handler listened."""
         return None if run_id is None else self._open.get(run_id.int)
 
-    def begin(
-        self, run_id: UUID, parent_run_id: UUID | None, enclosing_run_id: UUID | None, owner: object
-    ) -> LiveRun | None:
+    def begin(self, run_id: UUID, parent_run_id: UUID | None, started: Moment, owner: object) -> LiveRun | None:
         """A run starts; `None` when another handler has heard of it already."""
-        parent = self.find(parent_run_id) or self.find(enclosing_run_id)
-        run = LiveRun(run_id, parent, owner, Backlog() if parent is None else parent.backlog, self._find_span)
+        parent = None if parent_run_id is None else self._open.get(parent_run_id.int)
+        if parent is None:
+            parent = self.find(started.enclosing_run_id)
+        backlog = Backlog() if parent is None else parent.backlog
+        run = LiveRun(run_id, parent_run_id, started, parent, owner, backlog, self._find_span)
         return run if self._open.setdefault(run_id.int, run) is run else None
 
     def end(self, run_id: UUID) -> LiveRun | None:

@@ -75,10 +75,13 @@ class LoopDetector:
             What it repeats; `None` when it is new.
         """
         revisit = self._count(key, where)
-        for cycle in self._cycles:
-            cycle.advance(key, self._recent)
+        if revisit is None:  # breaks every cycle
+            for cycle in self._cycles:
+                cycle.matches = 0
+        else:
+            for cycle in self._cycles:
+                cycle.advance(key, self._recent)
         self._recent.append((key, where))
-        # What repeats nothing breaks every cycle.
         return revisit and (self._alternation() or revisit)
 
     def _count(self, key: str, where: SpanContext) -> Repetition | None:

@@ -9,13 +9,14 @@ the start.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 
-from tokenomics_langchain.runs import Moment
+from tokenomics_langchain.moments import Moment
 
 __all__ = ["OnDemandHandler"]
 
@@ -98,8 +99,11 @@ class OnDemandHandler(GraphCallbackHandler):
 
     def _keep(self, root_id: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         events = self._waiting.setdefault(root_id, [])
-        moment = Moment.of_start() if method in _STARTS else Moment.now()
-        events.append((method, args, {**kwargs, "moment": moment._replace(is_live=False)}))
+        if method in _STARTS:
+            kwargs = {**kwargs, "moment": Moment.now()._replace(is_live=False)}
+        else:
+            kwargs = {**kwargs, "clock_ns": time.perf_counter_ns()}
+        events.append((method, args, kwargs))
         if len(events) > _MAX_EVENTS:
             self._forget(root_id)
         elif len(self._waiting) > _MAX_TREES:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 
-__all__ = ["has_structured_response", "messages_of", "target_of"]
+__all__ = ["has_structured_response", "is_message", "is_tool_message", "messages_of", "target_of"]
 
 _END: Final = "__end__"
 # What a tool returns may be a list of anything, of any length, and may contain itself.
-_SHAPES: Final = (BaseMessage, Command, dict, list, tuple)
+_SHAPES: Final = (Command, dict, list, tuple, BaseMessage)
 _MAX_PARTS: Final = 1_000
+
+
+# Of what is no message, `isinstance` asks Pydantic's metaclass, which takes ten times as long as these.
+
+
+def is_message(value: object) -> bool:
+    """Whether a value is a message."""
+    return BaseMessage in type(value).__mro__
+
+
+def is_tool_message(value: object) -> TypeGuard[ToolMessage]:
+    """Whether a value is a tool's answer."""
+    return ToolMessage in type(value).__mro__
 
 
 def messages_of(output: Any) -> list[BaseMessage]:
@@ -21,20 +34,21 @@ def messages_of(output: Any) -> list[BaseMessage]:
         output = output["messages"]
     if type(output) is list and len(output) == 1:
         output = output[0]
-    if isinstance(output, BaseMessage):
+    if is_message(output):
         return [output]
     messages: list[BaseMessage] = []
     waiting, steps = [output], 0
     while waiting and steps < _MAX_PARTS:
         part, steps = waiting.pop(), steps + 1
-        if isinstance(part, BaseMessage):
-            messages.append(part)
-        elif isinstance(part, Command):
+        if isinstance(part, Command):
             waiting.append(part.update)
         elif isinstance(part, dict):
             waiting.append(part.get("messages"))
-        elif isinstance(part, list | tuple) and part and isinstance(part[0], _SHAPES):
-            waiting.extend(reversed(part[-_MAX_PARTS:]))
+        elif isinstance(part, list | tuple):
+            if part and isinstance(part[0], _SHAPES):
+                waiting.extend(reversed(part[-_MAX_PARTS:]))
+        elif is_message(part):
+            messages.append(part)
     return messages
 
 

@@ -80,8 +80,8 @@ def begin_step(run: Run, planners: Planners) -> None:
 
     What runs inside an executor carries out its step.
     """
-    facts = _facts(run)
-    if run.step_id is not None or facts is None or facts.plan is None:
+    facts = None if run.graph is None or run.step_id is not None else run.graph.as_graph
+    if facts is None or facts.plan is None:
         return
     if run.as_node is None:
         run.step_id = facts.plan.active
@@ -92,8 +92,10 @@ def begin_step(run: Run, planners: Planners) -> None:
 
 def carried_out(run: Run) -> None:
     """Remember that the span of a run carries out its step."""
-    facts, context = _facts(run), run.span_context()
-    if facts is not None and facts.plan is not None and context is not None and run.step_id is not None:
+    if run.step_id is None:
+        return
+    facts, context = _facts(run), run.span_context
+    if facts is not None and facts.plan is not None and context is not None:
         facts.plan.carried_out(context, run.step_id)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
@@ -71,7 +71,7 @@ from tokenomics_langchain.messages import (
     to_json,
 )
 from tokenomics_langchain.metrics import CallMetrics
-from tokenomics_langchain.outputs import has_structured_response, messages_of
+from tokenomics_langchain.outputs import has_structured_response, is_message, is_tool_message, messages_of
 from tokenomics_langchain.planning import (
     asked_plan,
     begin_step,
@@ -87,7 +87,6 @@ from tokenomics_langchain.plans import Planners, Revision
 from tokenomics_langchain.providers import Shared
 from tokenomics_langchain.runs import (
     GraphFacts,
-    Moment,
     NodeFacts,
     NodeRole,
     Run,
@@ -157,7 +156,7 @@ class Recorder:
         self._metrics = metrics
         self._events = events
         self._fingerprint_keys = fingerprint_keys
-        self._planners = planners
+        self._planners, self._has_planners = planners, bool(planners)
         self._step_kinds = step_kinds
         self.report = report
 
@@ -166,16 +165,13 @@ class Recorder:
     def chain_started(
         self,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         name: str | None,
         inputs: Any,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
-        moment: Moment,
     ) -> None:
         """Show a workflow, an agent, a node or a branch; remember any other runnable as a part."""
-        run = self._begin(RunKind.PART, live, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.PART, live, name, tags, metadata)
         if run is None:
             return
         run.inputs = inputs
@@ -187,9 +183,9 @@ class Recorder:
             run.kind, run.is_fallbacks = chain_kind(run), is_fallbacks(run)
         self._show_chain(run)
 
-    def chain_ended(self, run_id: UUID, outputs: Any, moment: Moment) -> None:
+    def chain_ended(self, run_id: UUID, outputs: Any, clock_ns: int) -> None:
         """End a chain run."""
-        self._end(run_id, COMPLETED, moment, outputs)
+        self._end(run_id, COMPLETED, clock_ns, outputs)
 
     def _show_graph(self, graph: Run, *, first_node: str | None) -> None:
         """Show a run as a graph that took itself for something else until its first node started."""
@@ -202,7 +198,7 @@ class Recorder:
             case RunKind.PART:
                 if run.role is not None:
                     run.as_node = NodeFacts()
-                _begin_part(run)
+                begin_attempt(run)
             case RunKind.NODE:
                 self._show_node(run)
             case RunKind.BRANCH:
@@ -214,7 +210,6 @@ class Recorder:
                 self._show_workflow_or_agent(run)
 
     def _show_workflow_or_agent(self, run: Run) -> None:
-        _inherit(run)
         if run.kind is RunKind.AGENT:
             operation, name, links = semconv.OPERATION_INVOKE_AGENT, run.agent_name, taken_over(run)
             attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
@@ -224,10 +219,10 @@ class Recorder:
                 (semconv.GEN_AI_OPERATION_NAME, operation), (semconv.GEN_AI_WORKFLOW_NAME, name), _SHOWN_AS_CHAIN
             )
         self._show(run, _span_name(operation, name), attributes, links=links)
-        self._add_content(run, lambda: state_input_content(run.inputs))
+        if self._capture.on_spans:
+            self._add_content(run, lambda: state_input_content(run.inputs))
 
     def _show_node(self, run: Run) -> None:
-        _inherit(run)
         run.as_node, run.live.is_current = NodeFacts(), True
         operation, step = semconv.OPERATION_RUN_NODE, run.metadata.get("langgraph_step")
         run.step_kind = kind_of_node(run.name, run.metadata, self._step_kinds)
@@ -241,7 +236,7 @@ class Recorder:
             _SHOWN_AS_CHAIN,
         )
         if run.step_kind is not None:
-            attributes |= run.step_kind.attributes()
+            attributes |= run.step_kind.attributes
         begin_step(run, self._planners)
         key = RunKind.NODE, run.metadata.get("langgraph_checkpoint_ns")
         self._show(run, _span_name(operation, title), attributes, key=key, links=taken_over(run))
@@ -252,7 +247,6 @@ class Recorder:
             self._note_visit(run, run.name, _state_fingerprint(run))
 
     def _show_branch(self, run: Run) -> None:
-        _inherit(run)
         run.live.is_current = True
         operation, name = semconv.OPERATION_RUN_BRANCH, branch_name(run.tags)
         attributes = known((semconv.GEN_AI_OPERATION_NAME, operation), (semconv.BRANCH_NAME, name), _SHOWN_AS_CHAIN)
@@ -264,8 +258,6 @@ class Recorder:
         self,
         operation: str,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         serialized: Mapping[str, Any],
         inputs: Sequence[Any],
         params: Mapping[str, Any],
@@ -274,16 +266,14 @@ class Recorder:
         metadata: Mapping[str, Any],
         carried: Carried | None,
         content: Callable[[], Attributes],
-        moment: Moment,
     ) -> None:
         """Show a call of a model."""
-        run = self._begin(RunKind.MODEL, live, parent_run_id, None, tags, metadata, moment)
+        run = self._begin(RunKind.MODEL, live, None, tags, metadata)
         if run is None:
             return
         run.inputs = inputs
         # An agent's model is called to completion inside its node, so nobody's code runs between its chunks.
         live.is_current = live.is_current or _is_agents(run)
-        _inherit(run)
         attributes = request_attributes(
             operation, metadata=metadata, params=params, options=options, serialized=serialized
         )
@@ -293,8 +283,8 @@ class Recorder:
         run.name, run.request = model if isinstance(model, str) else None, attributes
         run.describe_input = content if self._capture.on_events else None
         key = _replay_key(run)
-        run.plan_schema = asked_plan(options, self._planners)
-        if run.plan_schema is not None:
+        if self._has_planners and (schema := asked_plan(options, self._planners)) is not None:
+            run.plan_schema = schema
             self._show_plan(run, None)
         begin_step(run, self._planners)
         self._show(run, _span_name(operation, model), attributes, kind=model_span_kind(metadata), key=key)
@@ -302,70 +292,67 @@ class Recorder:
         carried_out(run)
         if carried is not None and run.span is not None and run.span.is_recording():
             run.context = run.tree.conversation.carried(run.span_id, carried)
-        self._add_content(run, content)
+        if self._capture.on_spans:
+            self._add_content(run, content)
         if run.graph is not None and run.graph.as_graph is not None and _is_agents(run):
             run.graph.as_graph.tools = params.get("tools") or ()
 
     def chunk_arrived(
-        self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, moment: Moment
+        self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, clock_ns: int
     ) -> None:
         """Note a chunk of a stream."""
         run = self._runs.find(run_id)
         if run is None or run.owner is not self:
             return
         if run.stream is None:
-            run.stream = self._begin_stream(run, chunk, moment)
+            run.stream = self._begin_stream(run, chunk, clock_ns)
         elif run.stream.last_chunk is chunk:
             return
         else:
-            run.stream.chunk_gaps_s.append((moment.clock_ns - run.stream.last_chunk_ns) / 1e9)
-            run.stream.last_chunk, run.stream.last_chunk_ns = chunk, moment.clock_ns
+            run.stream.chunk_gaps_s.append((clock_ns - run.stream.last_chunk_ns) / 1e9)
+            run.stream.last_chunk, run.stream.last_chunk_ns = chunk, clock_ns
         run.stream.characters += len(text)
         run.stream.usage = run.stream.usage or usage
 
-    def model_ended(self, run_id: UUID, response: LLMResult, moment: Moment) -> None:
+    def model_ended(self, run_id: UUID, response: LLMResult, clock_ns: int) -> None:
         """End a call of a model with what the response says about itself."""
-        self._end(run_id, COMPLETED, moment, response)
+        self._end(run_id, COMPLETED, clock_ns, response)
 
-    def model_failed(self, run_id: UUID, error: BaseException, response: LLMResult | None, moment: Moment) -> None:
+    def model_failed(self, run_id: UUID, error: BaseException, response: LLMResult | None, clock_ns: int) -> None:
         """End a call of a model that raised; a broken stream still tells what it brought."""
-        self._end(run_id, ending_of(error), moment, response)
+        self._end(run_id, ending_of(error), clock_ns, response)
 
-    def _begin_stream(self, run: Run, chunk: object, moment: Moment) -> Stream:
-        waited_s = (moment.clock_ns - run.started.clock_ns) / 1e9
+    def _begin_stream(self, run: Run, chunk: object, clock_ns: int) -> Stream:
+        waited_s = (clock_ns - run.started.clock_ns) / 1e9
         if run.span is not None:
             run.span.set_attributes(
                 {semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: waited_s}
             )
-        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=moment.clock_ns)
+        return Stream(time_to_first_chunk_s=waited_s, last_chunk=chunk, last_chunk_ns=clock_ns)
 
     # Tools and retrievers
 
     def tool_started(
         self,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         name: str | None,
         description: str | None,
         call_id: str | None,
         arguments: Any,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
-        moment: Moment,
     ) -> None:
         """Show the execution of a tool."""
-        run = self._begin(RunKind.TOOL, live, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.TOOL, live, name, tags, metadata)
         if run is None:
             return
         run.tool_call_id, run.inputs, live.is_current = call_id, arguments, True
-        _inherit(run)
         if call_id is not None:
             run.tree.answered_ids.add(call_id)
         if call_id is not None and run.parent is not None and run.parent.as_node is not None:
             run.parent.as_node.tool_call_ids.add(call_id)
         attributes = tool_attributes(name, description=description, call_id=call_id)
-        attributes |= kind_of_tool(name).attributes()
+        attributes |= kind_of_tool(name).attributes
         if (revision := revise_by_tool(run, self._planners)) is not None:
             self._show_plan(run, revision)
         else:
@@ -374,42 +361,42 @@ class Recorder:
         self._show(run, _span_name(semconv.OPERATION_EXECUTE_TOOL, name), attributes, key=key)
         count_tool_call(run)
         carried_out(run)
-        self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
+        if self._capture.on_spans:
+            self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: to_json(arguments)})
 
-    def tool_ended(self, run_id: UUID, output: Any, moment: Moment) -> None:
+    def tool_ended(self, run_id: UUID, output: Any, clock_ns: int) -> None:
         """End a tool; one that answers with an error message has failed, though it raised nothing."""
-        messages = (output,) if type(output) is ToolMessage else messages_of(output)
-        failed = any(isinstance(message, ToolMessage) and message.status == "error" for message in messages)
-        self._end(run_id, _TOOL_FAILED if failed else COMPLETED, moment, output)
+        if type(output) is ToolMessage:
+            failed = output.status == "error"
+        else:
+            failed = any(is_tool_message(message) and message.status == "error" for message in messages_of(output))
+        self._end(run_id, _TOOL_FAILED if failed else COMPLETED, clock_ns, output)
 
     def retrieval_started(
         self,
         live: LiveRun,
-        parent_run_id: UUID | None,
-        *,
         name: str | None,
         tags: Sequence[str],
         metadata: Mapping[str, Any],
         content: Callable[[], Attributes],
-        moment: Moment,
     ) -> None:
         """Show a retrieval; LangChain does not name the data source, so neither does the span."""
-        run = self._begin(RunKind.RETRIEVAL, live, parent_run_id, name, tags, metadata, moment)
+        run = self._begin(RunKind.RETRIEVAL, live, name, tags, metadata)
         if run is None:
             return
-        _inherit(run)
         operation = semconv.OPERATION_RETRIEVAL
-        attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes()
+        attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation} | KIND_OF_RETRIEVAL.attributes
         self._show(run, operation, attributes, kind=SpanKind.CLIENT)
-        self._add_content(run, content)
+        if self._capture.on_spans:
+            self._add_content(run, content)
 
-    def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], moment: Moment) -> None:
+    def retrieval_ended(self, run_id: UUID, documents: Sequence[Document], clock_ns: int) -> None:
         """End a retrieval."""
-        self._end(run_id, COMPLETED, moment, documents)
+        self._end(run_id, COMPLETED, clock_ns, documents)
 
-    def failed(self, run_id: UUID, error: BaseException, moment: Moment) -> None:
+    def failed(self, run_id: UUID, error: BaseException, clock_ns: int) -> None:
         """End a run that raised, or that control left with an exception."""
-        self._end(run_id, ending_of(error), moment)
+        self._end(run_id, ending_of(error), clock_ns)
 
     # Plans and loops
 
@@ -420,15 +407,15 @@ class Recorder:
         tool.plan_span = self._tracer.start_span(
             _span_name(operation, tool.agent_name),
             tool.parent_context(),
-            attributes=tool.shared_attributes() | attributes | _PLANS_AS_DECLARED.attributes(),
-            start_time=tool.tree.unix_nano(tool.started),
+            attributes=tool.shared_attributes() | attributes | _PLANS_AS_DECLARED.attributes,
+            start_time=tool.tree.unix_nano(tool.started.clock_ns),
         )
         if revision is not None:
             _describe_plan(tool.plan_span, tool, revision)
 
     def _note_visit(self, run: Run, *key: str | None) -> None:
         """Mark what a run repeats, if everything is known that makes it the same."""
-        context, facts = run.span_context(), None if run.graph is None else run.graph.as_graph
+        context, facts = run.span_context, None if run.graph is None else run.graph.as_graph
         if run.span is None or context is None or facts is None or None in key:
             return
         facts.loops = facts.loops or LoopDetector()
@@ -453,14 +440,14 @@ class Recorder:
         """Whether a run that was interrupted there was recorded."""
         return self._shared.interruptions.find(thread_id, checkpoint_id) is not None
 
-    def resumed(self, run_id: UUID, checkpoint_id: str, moment: Moment) -> None:
+    def resumed(self, run_id: UUID, checkpoint_id: str, clock_ns: int) -> None:
         """A graph goes on from the checkpoint at which it had stopped."""
         run = self._runs.find(run_id)
         if run is None or run.span is None or run.tree.is_resumed:
             return
         run.tree.is_resumed = True
         run.span.set_attribute(semconv.CHECKPOINT_ID, checkpoint_id)
-        run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(moment))
+        run.span.add_event(semconv.EVENT_RESUME, timestamp=run.tree.unix_nano(clock_ns))
         if (interruption := self._shared.interruptions.find(run.thread_id, checkpoint_id)) is not None:
             run.span.add_link(interruption.root, {semconv.LINK_KIND: semconv.LINK_RESUMES})
             run.tree.replayable = dict(interruption.executed)
@@ -468,34 +455,29 @@ class Recorder:
     # Starting
 
     def _begin(
-        self,
-        kind: RunKind,
-        live: LiveRun,
-        parent_run_id: UUID | None,
-        name: str | None,
-        tags: Sequence[str],
-        metadata: Mapping[str, Any],
-        moment: Moment,
+        self, kind: RunKind, live: LiveRun, name: str | None, tags: Sequence[str], metadata: Mapping[str, Any]
     ) -> Run | None:
-        parent = self._innermost(self._runs.find(parent_run_id), moment.enclosing_run_id)
-        ambient, task, is_inside = surroundings(parent, moment.context)
-        tree = self._new_tree(live, moment) if parent is None else parent.tree
-        run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, moment, ambient, task, is_inside, live)
+        started = live.started
+        parent = self._innermost(self._runs.find(live.parent_run_id), started.enclosing_run_id)
+        ambient, task, is_inside = surroundings(parent, started.context)
+        tree = self._new_tree(live) if parent is None else parent.tree
+        run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, started, ambient, task, is_inside, live)
         if parent is None:
             tree.root = run
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
+            run.step_id, run.step_kind = parent.step_id, parent.step_kind
         return run if self._runs.add(run) else None
 
-    def _new_tree(self, live: LiveRun, moment: Moment) -> Tree:
-        distance_ns = wall_clock.distance_ns()
-        fingerprinter = self._fingerprint_keys.current(moment.clock_ns + distance_ns)
+    def _new_tree(self, live: LiveRun) -> Tree:
+        distance_ns, started_ns = wall_clock.distance_ns(), live.started.clock_ns
+        fingerprinter = self._fingerprint_keys.current(started_ns + distance_ns)
         return Tree(
             backlog=live.backlog,
             fingerprinter=fingerprinter,
             conversation=Conversation(fingerprinter),
             wall_distance_ns=distance_ns,
-            last_event_ns=moment.clock_ns,
+            last_event_ns=started_ns,
         )
 
     def _innermost(self, parent: Run | None, run_id: UUID | None) -> Run | None:
@@ -527,19 +509,20 @@ class Recorder:
         begin_attempt(run)
         if run.kind in _CALLS or run.attempt_number > 1:
             attributes.update(attempt_attributes(run))
+        if run.replaces is not None:
             links = [*links, *attempt_links(run)]
         if key is not None and (replayed := run.tree.replayable.pop(key, None)) is not None:
             attributes[semconv.REPLAY] = True
             links = [*links, Link(replayed, {semconv.LINK_KIND: semconv.LINK_REPLAYS})]
-        attributes = run.shared_attributes() | attributes
+        shared = run.shared_attributes()
+        shared.update(attributes)
         if run.span is not None:  # a branch that turned out to be a graph
             run.span.update_name(name)
-            run.span.set_attributes(attributes)
+            run.span.set_attributes(shared)
         else:
-            run.span = self._tracer.start_span(
-                name, run.parent_context(), kind, attributes, links, run.tree.unix_nano(run.started)
-            )
-        if run.kind in _CALLS and run.parent is not None and run.parent.decisions:
+            started = run.tree.unix_nano(run.started.clock_ns)
+            run.show_as(self._tracer.start_span(name, run.parent_context(), kind, shared, links, started))
+        if run.kind in _CALLS and run.parent is not None and run.parent.decisions and run.span is not None:
             _tell_decisions(run.span, run.parent, run.tool_call_id)
         if run.replaces is not None:
             supersede(run)
@@ -547,7 +530,8 @@ class Recorder:
             _note_executed(run, key)
 
     def _add_content(self, run: Run, describe: Callable[[], Attributes]) -> None:
-        if self._capture.on_spans and run.span is not None and run.span.is_recording():
+        """Only called where content is captured: most of what it costs is in finding the content."""
+        if run.span is not None and run.span.is_recording():
             try:
                 content = describe()
             except (TypeError, ValueError, RecursionError):
@@ -556,77 +540,75 @@ class Recorder:
 
     # Ending
 
-    def _end(self, run_id: UUID, ending: Ending, moment: Moment, outputs: Any = None) -> None:
+    def _end(self, run_id: UUID, ending: Ending, clock_ns: int, outputs: Any = None) -> None:
         removed = self._runs.remove(run_id, outlives=_drains if ending is COMPLETED else None)
         if removed is None:
             return
         run, left_open = removed
         run.is_reported = True
+        if not left_open:
+            run.owner.finish(run, ending, clock_ns, outputs)
+            return
         inner_ending = ABANDONED if ending is COMPLETED else ending
-        finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], moment, outputs)
+        finish_all([*((inner, inner_ending) for inner in left_open), (run, ending)], clock_ns, outputs)
 
-    def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
+    def finish(self, run: Run, ending: Ending, clock_ns: int, outputs: Any = None) -> None:
         """End a run's span, and pass on what the runs around it need to know."""
         # What fails must not keep the rest from being said, least of all the end.
         try:
-            ending = self._settle(run, ending, moment, outputs)
+            ending = self._settle(run, ending, clock_ns, outputs)
         finally:
             try:
-                if run.span is not None and ending is not COMPLETED:
-                    self._mark(run.span, ending)
-                if ending.state is RunState.INTERRUPTED:
-                    _tell_graphs(run, ending)
+                if ending is not COMPLETED:
+                    if run.span is not None:
+                        self._mark(run.span, ending)
+                    if ending.state is RunState.INTERRUPTED:
+                        _tell_graphs(run, ending)
             finally:
-                self._close(run, ending, run.tree.unix_nano(moment))
+                self._close(run, ending, run.tree.unix_nano(clock_ns))
 
-    def _settle(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
+    def _settle(self, run: Run, ending: Ending, clock_ns: int, outputs: Any) -> Ending:
         match run.kind:
             case RunKind.MODEL:
-                self._finish_model(run, ending, moment, _NO_RESPONSE if outputs is None else outputs)
+                self._finish_model(run, ending, clock_ns, _NO_RESPONSE if outputs is None else outputs)
             case RunKind.TOOL:
-                self._finish_tool(run, ending, moment, outputs)
+                self._finish_tool(run, ending, clock_ns, outputs)
             case RunKind.RETRIEVAL if outputs is not None:
-                self._add_content(run, lambda: documents_content(outputs))
+                if self._capture.on_spans:
+                    self._add_content(run, lambda: documents_content(outputs))
             case RunKind.WORKFLOW | RunKind.AGENT:
-                return self._finish_graph(run, ending, moment, outputs)
+                return self._finish_graph(run, ending, clock_ns, outputs)
             case _ if run.as_node is not None:
-                self._finish_node(run, run.as_node, ending, moment, outputs)
+                self._finish_node(run, run.as_node, ending, clock_ns, outputs)
         return ending
 
-    def _finish_model(self, run: Run, ending: Ending, moment: Moment, response: LLMResult) -> None:
-        usage, attributes = token_usage(response), response_attributes(response)
-        if ending is COMPLETED and is_cache_hit(response):
-            usage, attributes[semconv.CACHE_HIT] = ZERO, True
-        elif ending is not COMPLETED and run.stream is not None and (usage is None or not usage.output_tokens):
-            usage = estimated_usage(usage, run.stream.usage, characters=run.stream.characters)
-            attributes[semconv.USAGE_ESTIMATED] = True
-        if usage is not None:
-            attributes.update(usage.to_attributes())
+    def _finish_model(self, run: Run, ending: Ending, clock_ns: int, response: LLMResult) -> None:
+        usage, attributes = _told_of(run, ending, response)
         add_usage(run, usage)
-        has_tool_calls = bool(_tool_calls(response))
-        step = kind_of_model_call(has_tool_calls=has_tool_calls, inside=run.step_kind, in_agent=_is_agents(run))
+        tool_calls = _tool_calls(response)
+        step = kind_of_model_call(has_tool_calls=bool(tool_calls), inside=run.step_kind, in_agent=_is_agents(run))
         if step is not None and ending is COMPLETED:
-            attributes.update(step.attributes())
+            attributes.update(step.attributes)
         if run.span is not None and run.span.is_recording():
-            attributes.update(run.context or {})
-            attributes.update(
-                known(
-                    (semconv.LOGICAL_OPERATION_ID, operation_id(run)),
-                    (semconv.RESULT_FINGERPRINT, _answer_fingerprint(run, response, usage)),
-                )
-            )
+            if run.context is not None:
+                attributes.update(run.context)
+            if (operation := operation_id(run)) is not None:
+                attributes[semconv.LOGICAL_OPERATION_ID] = operation
+            if (answer := _answer_fingerprint(run, response, usage)) is not None:
+                attributes[semconv.RESULT_FINGERPRINT] = answer
             run.span.set_attributes(attributes)
-            self._add_content(run, lambda: output_content(response))
-        if run.plan_span is not None and (revision := revise_by_answer(run, _tool_calls(response))) is not None:
+            if self._capture.on_spans:
+                self._add_content(run, lambda: output_content(response))
+        if run.plan_span is not None and (revision := revise_by_answer(run, tool_calls)) is not None:
             _describe_plan(run.plan_span, run, revision)
         # LangChain's own cache has called no model.
         if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle():
-            self._measure_model(run, ending, moment, usage, attributes)
+            self._measure_model(run, ending, clock_ns, usage, attributes)
         if ending.error is not None or run.describe_input is not None:
             self._tell_of_model(run, ending, attributes, response)
 
     def _measure_model(
-        self, run: Run, ending: Ending, moment: Moment, usage: TokenUsage | None, attributes: Attributes
+        self, run: Run, ending: Ending, clock_ns: int, usage: TokenUsage | None, attributes: Attributes
     ) -> None:
         stream = run.stream
         request = run.request or {}
@@ -634,7 +616,7 @@ class Recorder:
             operation=str(request.get(semconv.GEN_AI_OPERATION_NAME)),
             attributes={**request, **attributes, **known((semconv.ERROR_TYPE, ending.error_type))},
             usage=usage,
-            duration_s=run.seconds(moment),
+            duration_s=run.seconds(clock_ns),
             time_to_first_chunk_s=None if stream is None else stream.time_to_first_chunk_s,
             chunk_gaps_s=() if stream is None else stream.chunk_gaps_s,
             context=_context_of(run),
@@ -652,7 +634,7 @@ class Recorder:
             said = run.shared_attributes() | (run.request or {}) | attributes | error
             self._events.details(said | content, context)
 
-    def _finish_tool(self, run: Run, ending: Ending, moment: Moment, output: Any) -> None:
+    def _finish_tool(self, run: Run, ending: Ending, clock_ns: int, output: Any) -> None:
         if run.span is not None and run.span.is_recording():
             arguments = run.tree.conversation.fingerprint(run.inputs)
             result = None if output is None else _result_fingerprint(run, output)
@@ -664,36 +646,37 @@ class Recorder:
                 )
             )
             if output is not None:
-                self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
+                if self._capture.on_spans:
+                    self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
                 self._note_visit(run, run.name, arguments, result)
         if not self._metrics.is_idle():
             self._metrics.tool(
                 name=run.name,
                 agent_name=run.agent_name,
-                duration_s=run.seconds(moment),
+                duration_s=run.seconds(clock_ns),
                 error_type=ending.error_type,
                 context=_context_of(run),
             )
 
-    def _finish_graph(self, run: Run, ending: Ending, moment: Moment, outputs: Any) -> Ending:
+    def _finish_graph(self, run: Run, ending: Ending, clock_ns: int, outputs: Any) -> Ending:
         facts = run.as_graph
         if run.span is None or facts is None:
             return ending
         if run.kind is RunKind.AGENT:
             run.span.set_attributes(usage_attributes(facts))
-        if ending is COMPLETED:
+        if ending is COMPLETED and self._capture.on_spans:
             self._add_content(run, lambda: state_output_content(outputs))
         note_agent(run)
         if (revision := settle(run)) is not None:
             _add_links(run.span, links_of(revision))
-        self._measure_graph(run, facts, ending, moment)
+        self._measure_graph(run, facts, ending, clock_ns)
         if ending is COMPLETED and facts.is_interrupted:
             attributes = known((semconv.INTERRUPT_COUNT, facts.interrupts))
             return Ending(state=RunState.INTERRUPTED, event=semconv.EVENT_INTERRUPT, event_attributes=attributes)
         return ending
 
-    def _measure_graph(self, run: Run, facts: GraphFacts, ending: Ending, moment: Moment) -> None:
-        duration_s, error_type, context = run.seconds(moment), ending.error_type, _context_of(run)
+    def _measure_graph(self, run: Run, facts: GraphFacts, ending: Ending, clock_ns: int) -> None:
+        duration_s, error_type, context = run.seconds(clock_ns), ending.error_type, _context_of(run)
         if run.kind is RunKind.WORKFLOW:
             self._metrics.workflow(
                 name=workflow_name(run), duration_s=duration_s, error_type=error_type, context=context
@@ -708,8 +691,8 @@ class Recorder:
                 context=context,
             )
 
-    def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, moment: Moment, outputs: Any) -> None:
-        if ending.state is RunState.INTERRUPTED:
+    def _finish_node(self, run: Run, facts: NodeFacts, ending: Ending, clock_ns: int, outputs: Any) -> None:
+        if ending is not COMPLETED and ending.state is RunState.INTERRUPTED:
             run.tree.executed.update(facts.executed)
         if run.kind is RunKind.NODE:
             note_hand_off(run, ending, outputs)
@@ -718,14 +701,16 @@ class Recorder:
                 _describe_plan(run.span, run, revision)
         if ending is not COMPLETED:
             return
+        is_model = run.role is NodeRole.MODEL
         messages = messages_of(outputs)
-        has_answers = any(isinstance(message, ToolMessage) for message in messages)
-        if run.role is NodeRole.MODEL and has_answers and not has_structured_response(outputs):
+        if is_model and any(map(is_tool_message, messages)) and not has_structured_response(outputs):
             await_repair(run)
+        if is_model and facts.inference_calls:
+            return
         for call in answered_calls(run, messages, shows_content=self._capture.on_spans):
-            self._show_answered(run, call, moment)
+            self._show_answered(run, call, clock_ns)
 
-    def _show_answered(self, node: Run, call: AnsweredCall, moment: Moment) -> None:
+    def _show_answered(self, node: Run, call: AnsweredCall, clock_ns: int) -> None:
         """A span for a call that LangChain reported no run of, as long as the node that answered it."""
         shown = node.shown()
         if shown is None or shown.span is None:
@@ -734,12 +719,12 @@ class Recorder:
             _span_name(call.operation, call.name),
             with_span(shown.span, node.ambient),
             attributes=node.shared_attributes() | call.attributes,
-            start_time=node.tree.unix_nano(node.started),
+            start_time=node.tree.unix_nano(node.started.clock_ns),
         )
         call_id = call.attributes.get(semconv.GEN_AI_TOOL_CALL_ID)
         _tell_decisions(span, node, call_id if isinstance(call_id, str) else None)
         self._mark(span, call.ending)
-        span.end(node.tree.unix_nano(moment))
+        span.end(node.tree.unix_nano(clock_ns))
 
     def _mark(self, span: Span, ending: Ending) -> None:
         if ending.state not in (RunState.COMPLETED, RunState.FAILED):
@@ -773,11 +758,13 @@ class Recorder:
             release_replaced(run)
         if run.plan_span is not None:
             run.plan_span.end(unix_nano)
-        if ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
+        if ending is COMPLETED:
+            if run.kind is RunKind.MODEL and _is_agents(run) and keep_answer(run, unix_nano):
+                return
+        elif ending.state is RunState.FAILED and keep_attempt(run, unix_nano):
             return
-        if ending is COMPLETED and run.kind is RunKind.MODEL and _is_agents(run) and keep_answer(run, unix_nano):
-            return
-        release_attempts(run)
+        if run.replaceable is not None:
+            release_attempts(run)
         if run.span is not None:
             run.span.end(unix_nano)
 
@@ -787,20 +774,9 @@ def _is_agents(call: Run) -> bool:
     return call.parent is not None and call.parent.role is NodeRole.MODEL
 
 
-def _begin_part(run: Run) -> None:
-    _inherit(run)
-    begin_attempt(run)
-
-
-def _inherit(run: Run) -> None:
-    """What was found out about the run around it, and holds for a run as well."""
-    if run.parent is not None:
-        run.step_id, run.step_kind = run.parent.step_id, run.parent.step_kind
-
-
 def _context_of(run: Run) -> Context | None:
     """The context in which a run's span is current."""
-    return None if run.span is None else with_span(run.span, run.ambient)
+    return None if run.span is None else run.context_inside(run.ambient)
 
 
 def _replay_key(run: Run, call_id: str | None = None) -> object:
@@ -817,28 +793,39 @@ def _state_fingerprint(run: Run) -> str | None:
     state = run.inputs
     if isinstance(state, Mapping):
         state = {
-            channel: (len(value), value[-1]) if isinstance(value, list) and value and _is_message(value[-1]) else value
+            channel: (len(value), value[-1]) if isinstance(value, list) and value and is_message(value[-1]) else value
             for channel, value in state.items()
         }
     return run.tree.conversation.fingerprint(state)
 
 
-def _is_message(value: object) -> bool:
-    return isinstance(value, BaseMessage)
+def _told_of(run: Run, ending: Ending, response: LLMResult) -> tuple[TokenUsage | None, Attributes]:
+    """What a model call used, and what its span says about the response."""
+    usage, attributes = token_usage(response), response_attributes(response)
+    if ending is COMPLETED:
+        if is_cache_hit(response):
+            usage, attributes[semconv.CACHE_HIT] = ZERO, True
+    elif run.stream is not None and (usage is None or not usage.output_tokens):
+        usage = estimated_usage(usage, run.stream.usage, characters=run.stream.characters)
+        attributes[semconv.USAGE_ESTIMATED] = True
+    if usage is not None:
+        attributes.update(usage.to_attributes())
+    return usage, attributes
 
 
 def _answer_fingerprint(run: Run, response: LLMResult, usage: TokenUsage | None) -> str | None:
     """Of what a model answered, which later calls carry as a block of their context."""
-    answer = next((g for choices in response.generations[:1] for g in choices), None)
-    if not isinstance(answer, ChatGeneration):
+    choices = response.generations[0] if response.generations else ()
+    if not choices or not isinstance(answer := choices[0], ChatGeneration):
         return None
     return run.tree.conversation.produced(answer.message, run.span_id, None if usage is None else usage.output_tokens)
 
 
 def _result_fingerprint(run: Run, output: Any) -> str | None:
     """Of what a tool returned, which later calls carry as a block of their context when it is a message."""
-    messages = messages_of(output)
-    produced = [run.tree.conversation.produced(message, run.span_id) for message in messages]
+    if type(output) is ToolMessage:
+        return run.tree.conversation.produced(output, run.span_id)
+    produced = [run.tree.conversation.produced(message, run.span_id) for message in messages_of(output)]
     return produced[0] if len(produced) == 1 else run.tree.conversation.fingerprint(output)
 
 
@@ -858,8 +845,11 @@ def _add_links(span: Span, links: Sequence[Link]) -> None:
 
 
 def _tool_calls(response: LLMResult) -> list[Any]:
-    answers = (g.message for choices in response.generations[:1] for g in choices if isinstance(g, ChatGeneration))
-    return [call for answer in answers if isinstance(answer, AIMessage) for call in answer.tool_calls]
+    calls: list[Any] = []
+    for choice in response.generations[0] if response.generations else ():
+        if isinstance(choice, ChatGeneration) and isinstance(choice.message, AIMessage):
+            calls += choice.message.tool_calls
+    return calls
 
 
 def _drains(run: Run) -> bool:
@@ -877,7 +867,7 @@ def _tell_decisions(span: Span, node: Run, call_id: str | None) -> None:
 
 def _note_executed(run: Run, key: object) -> None:
     """Remember what ran inside a node, for the case that an interrupt makes it run again."""
-    if "thread_id" not in run.metadata or (context := run.span_context()) is None:
+    if "thread_id" not in run.metadata or (context := run.span_context) is None:
         return  # without a thread there is no checkpoint to resume from
     for around in run.lineage():
         if around.as_node is not None:

@@ -20,21 +20,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
-from langchain_core.runnables.config import var_child_runnable_config
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, format_span_id, get_current_span
 
-from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span
+from tokenomics_langchain.ambient import AmbientSpan, span_in, with_span, without_span_of_run
 from tokenomics_langchain.attributes import Attributes
 from tokenomics_langchain.backlog import Backlog, Report
 from tokenomics_langchain.context import Conversation
 from tokenomics_langchain.endings import ABANDONED, Ending
 from tokenomics_langchain.live_runs import LiveRun, LiveRuns
 from tokenomics_langchain.loops import LoopDetector
+from tokenomics_langchain.moments import Moment
 from tokenomics_langchain.plans import Plan, Planner, PlanSchema
 from tokenomics_langchain.steps import Decided
 from tokenomics_plugin import semconv
@@ -43,7 +42,6 @@ from tokenomics_plugin.tasks import task_attributes
 
 __all__ = [
     "GraphFacts",
-    "Moment",
     "NodeFacts",
     "NodeRole",
     "Owner",
@@ -108,37 +106,12 @@ _CLOCK_STEP_NS: Final = 1_000_000_000
 wall_clock: Final = _WallClock()
 
 
-class Moment(NamedTuple):
-    """When and where an event happened."""
-
-    clock_ns: int
-    """Monotonic clock, for durations."""
-    context: Context
-    """The application's OpenTelemetry context."""
-    enclosing_run_id: UUID | None = None
-    """The run in whose frame it happened, as LangChain's own context says."""
-    is_live: bool = True
-    """Whether the event is reported as it happens, in the frame in which it does."""
-
-    @classmethod
-    def now(cls) -> Moment:
-        """This moment, here."""
-        return cls(time.perf_counter_ns(), otel_context.get_current())
-
-    @classmethod
-    def of_start(cls) -> Moment:
-        """This moment, at which a run starts here."""
-        config = var_child_runnable_config.get()
-        enclosing = getattr(config.get("callbacks"), "parent_run_id", None) if config else None
-        return cls(time.perf_counter_ns(), otel_context.get_current(), enclosing)
-
-
 class Owner(Protocol):
     """Who records a run."""
 
     report: Report
 
-    def finish(self, run: Run, ending: Ending, moment: Moment, outputs: Any = None) -> None:
+    def finish(self, run: Run, ending: Ending, clock_ns: int, outputs: Any = None) -> None:
         """End a run's span."""
 
 
@@ -167,9 +140,9 @@ class Tree:
     is_resumed: bool = False
     """Whether it goes on where another one was interrupted."""
 
-    def unix_nano(self, moment: Moment) -> int:
-        """The wall clock at a moment, counted from the tree's start, so that no clock step breaks the order."""
-        return moment.clock_ns + self.wall_distance_ns
+    def unix_nano(self, clock_ns: int) -> int:
+        """The wall clock at a time of the monotonic one, which no step of the wall clock brings out of order."""
+        return clock_ns + self.wall_distance_ns
 
 
 @dataclass(slots=True, eq=False)
@@ -306,6 +279,12 @@ class Run:
 
     span: Span | None = None
     """The span that shows it, if one does."""
+    span_context: SpanContext | None = None
+    """Of that span."""
+    span_id: str = ""
+    """Of that span, 16 hex digits; empty when none shows it."""
+    inner_context: tuple[Context, Context] | None = None
+    """An application's context, and the same with that span as the current one: of the child that asked last."""
     open_children: dict[int, Run] | None = None
     """The runs right below it that have not ended, by id."""
     has_ended: bool = False
@@ -348,12 +327,27 @@ class Run:
             run = run.parent
         return run
 
+    def show_as(self, span: Span) -> None:
+        """Have a span show it from now on."""
+        self.span, self.span_context = span, span.get_span_context()
+        self.span_id = format_span_id(self.span_context.span_id)
+
+    def context_inside(self, ambient: Context) -> Context:
+        """A context in which the span is current, over one of the application's."""
+        if self.span is None:
+            return ambient
+        rest = without_span_of_run(ambient)
+        # Most of what runs inside a run has the same context of the application's, and each is a copied dict.
+        if self.inner_context is None or self.inner_context[0] is not rest:
+            self.inner_context = rest, with_span(self.span, rest)
+        return self.inner_context[1]
+
     def parent_context(self) -> Context:
         """The context that this run's span starts in: the nearest shown ancestor, over the ambient baggage."""
         if self.plan_span is not None:
             return with_span(self.plan_span, self.ambient)
         shown = None if self.is_inside_own_span or self.parent is None else self.parent.shown()
-        return self.ambient if shown is None or shown.span is None else with_span(shown.span, self.ambient)
+        return self.ambient if shown is None else shown.context_inside(self.ambient)
 
     def shared_attributes(self) -> Attributes:
         """What every span of a run says about the work that it is part of."""
@@ -374,18 +368,9 @@ class Run:
         thread_id = self.metadata.get("thread_id")
         return None if thread_id is None else str(thread_id)
 
-    @property
-    def span_id(self) -> str:
-        """Of the span that shows it, 16 hex digits; empty when none does."""
-        return "" if self.span is None else format_span_id(self.span.get_span_context().span_id)
-
-    def seconds(self, moment: Moment) -> float:
-        """How long it has been running."""
-        return (moment.clock_ns - self.started.clock_ns) / 1e9
-
-    def span_context(self) -> SpanContext | None:
-        """Of the span that shows it."""
-        return None if self.span is None else self.span.get_span_context()
+    def seconds(self, clock_ns: int) -> float:
+        """How long it has been running at a time of the monotonic clock."""
+        return (clock_ns - self.started.clock_ns) / 1e9
 
 
 class Runs:
@@ -426,7 +411,7 @@ class Runs:
         run.tree.last_event_ns = run.started.clock_ns
         if parent is None:
             self._roots[key] = run
-            self._give_up_idle(run.started)
+            self._give_up_idle(run.started.clock_ns)
         elif parent.open_children is None:
             parent.open_children = {key: run}
         else:
@@ -454,15 +439,17 @@ class Runs:
 
     def sweep(self) -> None:
         """Give up every run that is open."""
-        self._give_up(list(self._roots.values()), Moment.now())
+        self._give_up(list(self._roots.values()), time.perf_counter_ns())
 
     def _forget(self, run: Run) -> None:
         key = run.run_id.int
         run.has_ended = True
-        self.live.end(run.run_id)
-        self._roots.pop(key, None)
+        if not run.live.has_ended:
+            self.live.end(run.run_id)
         if run.parent is not None and run.parent.open_children is not None:
             run.parent.open_children.pop(key, None)
+        # In vain for most runs, but for one that outlives the run around it.
+        self._roots.pop(key, None)
 
     def _forget_below(self, run: Run, outlives: Callable[[Run], bool] | None) -> list[Run]:
         left_open: list[Run] = []
@@ -476,31 +463,31 @@ class Runs:
                 left_open.append(child)
         return left_open
 
-    def _give_up_idle(self, now: Moment) -> None:
+    def _give_up_idle(self, now_ns: int) -> None:
         # The oldest few are enough: every new tree looks at them again.
         oldest = list(self._roots.values())[:4]
-        self._give_up([run for run in oldest if now.clock_ns - run.tree.last_event_ns > self._idle_limit_ns], now)
+        self._give_up([run for run in oldest if now_ns - run.tree.last_event_ns > self._idle_limit_ns], now_ns)
 
     def _give_up_oldest(self, newcomer: Run) -> None:
         # Never the newcomer's own: one tree may be as large as it needs to be.
         others = (run for run in list(self._roots.values()) if run.tree is not newcomer.tree)
-        self._give_up(list(islice(others, 1)), newcomer.started)
+        self._give_up(list(islice(others, 1)), newcomer.started.clock_ns)
 
-    def _give_up(self, roots: Sequence[Run], now: Moment) -> None:
+    def _give_up(self, roots: Sequence[Run], now_ns: int) -> None:
         for outermost in roots:
             if (removed := self.remove(outermost.run_id)) is not None:
                 root, left_open = removed
                 ended = [(run, ABANDONED) for run in (*left_open, root)]
-                root.tree.backlog.add(root.owner.report, finish_all, ended, now)
+                root.tree.backlog.add(root.owner.report, finish_all, ended, now_ns)
                 root.tree.backlog.drain()
 
 
-def finish_all(ended: Iterable[tuple[Run, Ending]], moment: Moment, outputs: Any = None) -> None:
+def finish_all(ended: Iterable[tuple[Run, Ending]], clock_ns: int, outputs: Any = None) -> None:
     """End runs, the outermost one last, whose outputs these are; what fails for one does not keep the others open."""
     failure: Exception | None = None
     for run, ending in ended:
         try:
-            run.owner.finish(run, ending, moment, outputs if run.is_reported else None)
+            run.owner.finish(run, ending, clock_ns, outputs if run.is_reported else None)
         except Exception as error:
             failure = failure or error
     if failure is not None:

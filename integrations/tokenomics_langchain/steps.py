@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from tokenomics_langchain.attributes import Attributes, known
+from tokenomics_langchain.attributes import Attributes
 from tokenomics_plugin import semconv
 
 __all__ = [
@@ -54,10 +54,13 @@ class Decided:
     """What the step is for."""
     source: Literal["declared", "structure", "name"]
     """By the application, by the shape of the run, or by the words of a name."""
+    attributes: Attributes = field(init=False, compare=False, repr=False)
+    """What the step's span says about it."""
 
-    def attributes(self) -> Attributes:
-        """What the step's span says about it."""
-        return known((semconv.STEP_KIND, self.kind.value), (semconv.STEP_KIND_SOURCE, self.source))
+    def __post_init__(self) -> None:
+        # Once for the many spans that share it.
+        attributes: Attributes = {semconv.STEP_KIND: self.kind.value, semconv.STEP_KIND_SOURCE: self.source}
+        object.__setattr__(self, "attributes", attributes)
 
 
 KIND_OF_RETRIEVAL: Final = Decided(StepKind.OBSERVE, "structure")

@@ -121,7 +121,7 @@ def test_tools_act_but_for_the_one_that_writes_the_plan() -> None:
 
 
 def test_a_kind_says_how_it_was_decided() -> None:
-    assert KIND_OF_RETRIEVAL.attributes() == {
+    assert KIND_OF_RETRIEVAL.attributes == {
         "tokenomics.step.kind": "observe",
         "tokenomics.step.kind.source": "structure",
     }
