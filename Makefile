@@ -38,13 +38,14 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collector, detectors and estimators
+bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collector, detectors, estimators and the report
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/collector.py
 	$(BIN)/python benchmarks/waste.py
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/report.py
 
 reproduce: $(INSTALLED) ## print published figures beside ours; needs ../shared/data
 	$(BIN)/python benchmarks/reproduce.py
