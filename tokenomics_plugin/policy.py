@@ -13,7 +13,20 @@ from typing import Literal, Protocol
 from tokenomics_plugin import semconv
 from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["Allowed", "CallPolicy", "CallResult", "ProposedCall", "Refused", "Verdict"]
+__all__ = [
+    "Allowed",
+    "CallPolicy",
+    "CallResult",
+    "Decision",
+    "Mode",
+    "ProposedCall",
+    "Recalled",
+    "Refused",
+    "Verdict",
+]
+
+Mode = Literal["shadow", "enforce"]
+"""`shadow` only records what would be done; `enforce` does it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +51,8 @@ class ProposedCall:
     """The business task, as given to `tokenomics_plugin.task`."""
     conversation_id: str | None
     """`gen_ai.conversation.id`."""
+    provider: str | None = None
+    """`gen_ai.provider.name` of a model."""
     tool_call_id: str | None = None
     """Id by which the model asked for a tool."""
     arguments_fingerprint: str | None = None
@@ -53,7 +68,7 @@ class CallResult:
     """What came of a call."""
 
     state: str
-    """`completed`, `failed`, `refused` by a policy further in, or a value of `tokenomics.run.state`: a call that was
+    """`completed`, `failed`, `refused` by a policy further in, `recalled` from memory, or a value of `tokenomics.run.state`: a call that was
     interrupted or cancelled has not failed."""
     duration_ns: int
     """Nanoseconds it took, on a monotonic clock."""
@@ -65,9 +80,46 @@ class CallResult:
     """Of what it returned, as `tokenomics.result.fingerprint`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What a rule decided about a call, or would have: an event on the span that makes the call."""
+
+    rule: str
+    """Short name of the rule, such as `budget`; no content."""
+    acts: bool
+    """Whether the rule is for stopping the call or answering it; in shadow mode the call is made all the same."""
+    mode: Mode
+    """Whether it was done."""
+    reason: str
+    """Why, in a sentence without content."""
+    estimate: float | None = None
+    """What it was decided by, in the rule's unit: USD for a budget; `None` where there is no number."""
+    propensity: float | None = None
+    """Probability with which chance took this decision; `None` where nothing was drawn."""
+
+    def to_attributes(self) -> dict[str, str | bool | float]:
+        """The event's attributes."""
+        attributes: dict[str, str | bool | float] = {
+            semconv.POLICY_RULE: self.rule,
+            semconv.POLICY_ACTS: self.acts,
+            semconv.POLICY_MODE: self.mode,
+            semconv.POLICY_REASON: self.reason,
+        }
+        if self.estimate is not None:
+            attributes[semconv.POLICY_ESTIMATE] = self.estimate
+        if self.propensity is not None:
+            attributes[semconv.POLICY_PROPENSITY] = self.propensity
+        return attributes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Allowed:
     """The call may be made."""
+
+    decisions: tuple[Decision, ...] = ()
+    """What rules say of it that is worth recording."""
+    remember_as: str | None = None
+    """Key under which to keep the result of a tool, so that it can be `Recalled`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +134,25 @@ class Refused:
     """The answer in the call's place, for a model or a person to read."""
     rule: str
     """Short name of what refused, such as `budget`. It goes on the call's span: put no content here."""
+    decisions: tuple[Decision, ...] = ()
+    """What rules say of it that is worth recording."""
 
     def to_attributes(self) -> dict[str, str | bool]:
         """What the span of the refused call says about it."""
         return {semconv.POLICY_REFUSED: True, semconv.POLICY_RULE: self.rule}
 
 
-Verdict = Allowed | Refused
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recalled:
+    """The tool is not run: it is answered with a result that was kept."""
+
+    key: str
+    """What it was remembered as. If nothing is kept under it any more, the tool is run."""
+    decisions: tuple[Decision, ...] = ()
+    """What rules say of it that is worth recording."""
+
+
+Verdict = Allowed | Refused | Recalled
 """A policy's answer."""
 
 

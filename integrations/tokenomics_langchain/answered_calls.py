@@ -93,11 +93,11 @@ def _ids(messages: Sequence[BaseMessage]) -> set[str]:
 
 
 def _who_answered(message: BaseMessage) -> Attributes:
-    """A policy's refusal says so in the metadata of the message."""
-    refusal = {name: message.response_metadata.get(name) for name in _REFUSAL}
-    if not refusal[semconv.POLICY_REFUSED]:
+    """A policy that refused, or answered from memory, says so in the metadata of the message."""
+    said = {name: message.response_metadata.get(name) for name in _REFUSAL}
+    if not said[semconv.POLICY_RULE]:
         return {semconv.ANSWERED_BY: "middleware"}
-    return {semconv.ANSWERED_BY: "policy"} | known(*refusal.items())
+    return {semconv.ANSWERED_BY: "policy"} | known(*said.items())
 
 
 def _is_of_middleware(node: Run) -> bool:

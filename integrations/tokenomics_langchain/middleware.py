@@ -14,8 +14,9 @@ import logging
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 from uuid import UUID
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -37,12 +38,16 @@ from tokenomics_langchain.proposed_calls import (
     tool_call,
     tool_result,
 )
-from tokenomics_plugin.policy import CallPolicy, CallResult, ProposedCall, Refused
+from tokenomics_plugin import semconv
+from tokenomics_plugin.policy import CallPolicy, CallResult, Decision, ProposedCall, Recalled, Refused
 
 __all__ = ["TokenomicsMiddleware"]
 
 _LOGGER = logging.getLogger(__name__)
 _numbers = itertools.count(1)
+_RECALLED: Final = "recalled"
+_FROM_MEMORY: Final = {semconv.POLICY_RULE: "memo"}
+_MAX_KEPT: Final = 1_000
 
 _Request = TypeVar("_Request", ModelRequest[Any], ToolCallRequest)
 _Response = TypeVar("_Response")
@@ -152,6 +157,7 @@ class _Governing(TokenomicsMiddleware):
         super().__init__(*args, **kwargs)
         self._policy = policy
         self._attempts = Attempts()
+        self._memo = _Memo()
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: _ModelHandler) -> ModelResponse[Any] | AIMessage:
         """Make the call if the policy allows it."""
@@ -171,7 +177,9 @@ class _Governing(TokenomicsMiddleware):
         with self._propose(tool_call, request, tool_result) as proposal:
             if proposal.refused is not None:
                 return _tool_refusal(request, proposal.refused)
-            return proposal.made(handler(request))
+            if (recalled := self._memo.recall(proposal, request)) is not None:
+                return recalled
+            return self._memo.keep(proposal, proposal.made(handler(request)))
 
     def awrap_tool_call(
         self, request: ToolCallRequest, handler: _AsyncToolHandler
@@ -191,7 +199,9 @@ class _Governing(TokenomicsMiddleware):
         with self._propose(tool_call, request, tool_result) as proposal:
             if proposal.refused is not None:
                 return _tool_refusal(request, proposal.refused)
-            return proposal.made(await handler(request))
+            if (recalled := self._memo.recall(proposal, request)) is not None:
+                return recalled
+            return self._memo.keep(proposal, proposal.made(await handler(request)))
 
     def _propose(
         self,
@@ -220,6 +230,9 @@ class _Proposal:
         report: Callable[[Exception], None],
     ) -> None:
         self.refused: Refused | None = None
+        self.recall_key: str | None = None
+        self.remember_as: str | None = None
+        self._is_recalled = False
         self._policy = policy
         self._result_of = result_of
         self._report = report
@@ -228,17 +241,26 @@ class _Proposal:
         self._started_ns = 0
 
     def ask(self, call: ProposedCall) -> None:
-        """Put the call to the policy."""
+        """Put the call to the policy, and record what it decides."""
         verdict = self._policy.ask(call)
+        _record(verdict.decisions, call)
         if isinstance(verdict, Refused):
             self.refused = verdict
+            return
+        self._call = call
+        if isinstance(verdict, Recalled):
+            self.recall_key = self.remember_as = verdict.key
         else:
-            self._call = call
+            self.remember_as = verdict.remember_as
 
     def made(self, response: _Response) -> _Response:
         """Note what the call returned."""
         self._response = response
         return response
+
+    def recalled(self) -> None:
+        """Note that an earlier result answered, and no call was made."""
+        self._is_recalled = True
 
     def __enter__(self) -> Self:
         self._started_ns = time.perf_counter_ns()
@@ -249,10 +271,57 @@ class _Proposal:
             return
         duration_ns = time.perf_counter_ns() - self._started_ns
         try:
-            result = self._result_of(self._response, duration_ns) if error is None else failed_call(error, duration_ns)
-            self._policy.tell(self._call, result)
+            self._policy.tell(self._call, self._result(error, duration_ns))
         except Exception as failure:
             self._report(failure)
+
+    def _result(self, error: BaseException | None, duration_ns: int) -> CallResult:
+        if error is not None:
+            return failed_call(error, duration_ns)
+        if self._is_recalled:
+            return CallResult(state=_RECALLED, duration_ns=duration_ns)
+        return self._result_of(self._response, duration_ns)
+
+
+class _Memo:
+    """Results of tools that a policy wants kept, the latest ones. Only plain messages that are no errors are kept."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, ToolMessage] = OrderedDict()
+
+    def recall(self, proposal: _Proposal, request: ToolCallRequest) -> ToolMessage | None:
+        """The answer to a call that a policy wants answered from memory; `None` if nothing is kept any more."""
+        if proposal.recall_key is None:
+            return None
+        with self._lock:
+            kept = self._kept.get(proposal.recall_key)
+        if kept is None:
+            return None
+        proposal.recalled()
+        # A message of its own: of another call, and without the id by which the first one is known in the state.
+        changes = {"id": None, "tool_call_id": request.tool_call["id"], "response_metadata": _FROM_MEMORY}
+        return kept.model_copy(update=changes)
+
+    def keep(self, proposal: _Proposal, response: _ToolResponse) -> _ToolResponse:
+        """Keep an answer if a policy wants it."""
+        key = proposal.remember_as
+        if key is not None and isinstance(response, ToolMessage) and response.status != "error":
+            with self._lock:
+                self._kept[key] = response.model_copy()
+                if len(self._kept) > _MAX_KEPT:
+                    self._kept.popitem(last=False)
+        return response
+
+
+def _record(decisions: tuple[Decision, ...], call: ProposedCall) -> None:
+    """Say on the span that makes the call what was decided about it."""
+    if not decisions:
+        return
+    span = trace.get_current_span()
+    for decision in decisions:
+        of_call = {semconv.POLICY_CALL: call.operation_id, semconv.POLICY_SUBJECT: call.name or call.kind}
+        span.add_event(semconv.EVENT_POLICY_DECISION, {**decision.to_attributes(), **of_call})
 
 
 def _model_refusal(refused: Refused) -> AIMessage:

@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from tokenomics_langchain.answered_calls import TOOL_ERROR
-from tokenomics_langchain.attributes import is_cache_hit, token_usage
+from tokenomics_langchain.attributes import is_cache_hit, provider_name, token_usage
 from tokenomics_langchain.endings import RunState, ending_of
 from tokenomics_langchain.outputs import messages_of
 from tokenomics_langchain.runs import Run
@@ -74,6 +74,7 @@ def model_call(request: ModelRequest[Any], around: Surroundings, attempts: Attem
         attempts,
         "model",
         name=standard.get("ls_model_name"),
+        provider=provider_name(standard.get("ls_provider")),
         input_characters=sum(map(_characters, messages)),
         max_output_tokens=standard.get("ls_max_tokens"),
     )

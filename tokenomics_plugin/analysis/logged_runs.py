@@ -52,17 +52,23 @@ def logged_run(trajectory: Trajectory, call_costs: Sequence[Decimal | None]) -> 
 
 
 def _keys(calls: Sequence[_Call]) -> Iterator[tuple[Hashable, Hashable]]:
-    """Of each step, what it did in which state, and what it read: `None` for what did or read nothing known."""
-    version = 0
+    """Of each step, what it did in which state, and what it read: `None` for what did or read nothing known.
+
+    The state is another one from a write on, and from a tool on of which nothing is declared, unless that only does
+    once more what was done last.
+    """
+    version, last = 0, None
     for step in calls:
         if not isinstance(step, ToolCall) or step.arguments_hash is None:
             yield None, None
-        else:
-            action = step.tool, step.arguments_hash, version
-            is_read = step.side_effect in (SideEffect.NONE, SideEffect.READ) and step.error_type is None
-            yield action, (*action, step.result_hash) if is_read and step.result_hash is not None else None
-        # A tool of which nothing is known may write: what is done again after it is no repeat.
-        version += isinstance(step, ToolCall) and step.side_effect.may_write
+            continue
+        action = step.tool, step.arguments_hash
+        is_new = step.side_effect is SideEffect.UNKNOWN and action != last
+        version += is_new or step.side_effect is SideEffect.WRITE
+        last = action
+        is_read = step.side_effect in (SideEffect.NONE, SideEffect.READ) and step.error_type is None
+        key = (*action, version)
+        yield key, (*key, step.result_hash) if is_read and step.result_hash is not None else None
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:
