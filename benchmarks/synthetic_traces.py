@@ -131,9 +131,7 @@ class _Writer:
     def hash(self) -> str:
         return f"1f2e3d4c:{self.draw.randbytes(8).hex()}"
 
-    def span(
-        self, span_id: str, operation: str, name: str, attributes: Mapping[str, Any], *, seconds: float
-    ) -> None:
+    def span(self, span_id: str, operation: str, name: str, attributes: Mapping[str, Any], *, seconds: float) -> None:
         """Add a span below the root; failed ones name an error."""
         start, self.clock = self.clock, self.clock + int(seconds * _SECOND)
         is_error = semconv.ERROR_TYPE in attributes
