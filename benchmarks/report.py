@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -51,7 +52,7 @@ FULL_SIZE: Final = 1_000_000
 REQUESTS_PER_LOAD: Final = 400
 VIEW_REPEATS: Final = 3
 # What a reader of the live pages asks for: view and parameters.
-VIEWS: Final = (
+VIEWS: Final[Sequence[tuple[str, Mapping[str, str]]]] = (
     ("runs", {}),
     ("runs", {"sort": "most waste"}),
     ("runs", {"q": "42"}),
@@ -201,9 +202,9 @@ def view_times(analysis: Analysis, db: Path, prices: PriceBook) -> Iterator[tupl
     """Seconds of each view, the median of a few times."""
     for view, parameters in VIEWS:
         name = " ".join([view, *(f"{key}={value}" for key, value in parameters.items())])
-        yield name, median_s(lambda view=view, parameters=parameters: show_list(analysis, view, parameters))
+        yield name, median_s(partial(show_list, analysis, view, parameters))
     trace = trace_id(RUNS_PER_REQUEST // 2).hex()
-    yield "trace", median_s(lambda: show_trace(analysis, db, prices, trace))
+    yield "trace", median_s(partial(show_trace, analysis, db, prices, trace))
 
 
 def show_list(analysis: Analysis, view: str, parameters: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -37,6 +38,7 @@ _TASKS_PER_GROUP: Final = 20
 _START: Final = 1_790_000_000 * 10**9  # 2026-09-21
 _PERIOD_NS: Final = 28 * 86_400 * 10**9
 _SECOND: Final = 10**9
+_VALUE: Final = Decimal("0.5")
 _MODELS: Final = (
     ("openai", "gpt-4o", "gpt-4o-2024-08-06"),
     ("openai", "gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
@@ -101,7 +103,7 @@ def _outcomes(runs: range) -> bytes:
             continue
         status = draw.choices((OutcomeStatus.SUCCEEDED, OutcomeStatus.FAILED, OutcomeStatus.HARMFUL), (60, 38, 2))[0]
         ended = _start(run) + 60 * _SECOND
-        outcome = Outcome(task_id=_task(run), status=status, value="0.5", observed_time_unix_nano=ended)
+        outcome = Outcome(task_id=_task(run), status=status, value=_VALUE, observed_time_unix_nano=ended)
         records.append(
             LogRecord(
                 time_unix_nano=ended,
