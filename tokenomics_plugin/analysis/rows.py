@@ -19,7 +19,7 @@ __all__ = ["RowBuffer"]
 
 _MAX_IDS: Final = 20
 _CHUNK_RUNS: Final = 1024
-"""In Python objects a run takes ten times the memory that it takes in a table."""
+"""Runs whose rows are Python objects at a time, which take more memory than tables."""
 _FIRST_ATTEMPT: Final = 1
 _SCHEMAS: Final = {"runs": RUNS, "parties": PARTIES, "causes": CAUSES}
 _Row = tuple[Any, ...]
