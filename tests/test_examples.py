@@ -59,3 +59,12 @@ def test_an_untouched_program_is_traced_by_the_command_that_runs_it(tmp_path: Pa
     ]
     assert parents == sorted(one_run * 2, key=lambda pair: (pair[0], pair[1] or ""))
     assert len({span.trace_id for span in spans}) == 2
+
+
+def test_policies_only_say_what_they_would_do_until_they_are_told_to() -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "policies.py"], capture_output=True, text=True, timeout=120, check=True
+    )
+    shadow, enforced = (line.split()[1:] for line in done.stdout.splitlines())
+    assert shadow == ["memo:answer", "memo:answer", "loop:stop", "memo:answer", "loop:stop", "memo:answer", "loop:stop"]
+    assert enforced == ["memo:answer", "memo:answer", "loop:stop"]

@@ -26,6 +26,7 @@ __all__ = [
     "is_cache_hit",
     "known",
     "model_span_kind",
+    "provider_name",
     "request_attributes",
     "response_attributes",
     "token_usage",
@@ -258,6 +259,7 @@ def _double(value: object) -> float | None:
 
 
 def provider_name(value: object) -> str | None:
+    """LangChain's name of a provider as `gen_ai.provider.name`; `None` for what is no name."""
     name = _text(value)
     return None if name is None else _PROVIDERS.get(name, name)
 

@@ -14,9 +14,8 @@ import logging
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -38,16 +37,12 @@ from tokenomics_langchain.proposed_calls import (
     tool_call,
     tool_result,
 )
-from tokenomics_plugin import semconv
-from tokenomics_plugin.policy import CallPolicy, CallResult, Decision, ProposedCall, Recalled, Refused
+from tokenomics_plugin.policy import Answered, CallPolicy, CallResult, ProposedCall, Refused
 
 __all__ = ["TokenomicsMiddleware"]
 
 _LOGGER = logging.getLogger(__name__)
 _numbers = itertools.count(1)
-_RECALLED: Final = "recalled"
-_FROM_MEMORY: Final = {semconv.POLICY_RULE: "memo"}
-_MAX_KEPT: Final = 1_000
 
 _Request = TypeVar("_Request", ModelRequest[Any], ToolCallRequest)
 _Response = TypeVar("_Response")
@@ -157,7 +152,6 @@ class _Governing(TokenomicsMiddleware):
         super().__init__(*args, **kwargs)
         self._policy = policy
         self._attempts = Attempts()
-        self._memo = _Memo()
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: _ModelHandler) -> ModelResponse[Any] | AIMessage:
         """Make the call if the policy allows it."""
@@ -177,9 +171,9 @@ class _Governing(TokenomicsMiddleware):
         with self._propose(tool_call, request, tool_result) as proposal:
             if proposal.refused is not None:
                 return _tool_refusal(request, proposal.refused)
-            if (recalled := self._memo.recall(proposal, request)) is not None:
-                return recalled
-            return self._memo.keep(proposal, proposal.made(handler(request)))
+            if (answer := proposal.answer_to(request)) is not None:
+                return answer
+            return proposal.made(handler(request))
 
     def awrap_tool_call(
         self, request: ToolCallRequest, handler: _AsyncToolHandler
@@ -199,9 +193,9 @@ class _Governing(TokenomicsMiddleware):
         with self._propose(tool_call, request, tool_result) as proposal:
             if proposal.refused is not None:
                 return _tool_refusal(request, proposal.refused)
-            if (recalled := self._memo.recall(proposal, request)) is not None:
-                return recalled
-            return self._memo.keep(proposal, proposal.made(await handler(request)))
+            if (answer := proposal.answer_to(request)) is not None:
+                return answer
+            return proposal.made(await handler(request))
 
     def _propose(
         self,
@@ -214,7 +208,7 @@ class _Governing(TokenomicsMiddleware):
         try:
             node_run_id = _enclosing_run_id()
             around = Surroundings(node_run_id=node_run_id, run=self._handler.find(node_run_id))
-            proposal.ask(describe(request, around, self._attempts))
+            proposal.ask(describe(request, around, self._attempts), around)
         except Exception as error:
             self._report(error)
         return proposal
@@ -230,9 +224,7 @@ class _Proposal:
         report: Callable[[Exception], None],
     ) -> None:
         self.refused: Refused | None = None
-        self.recall_key: str | None = None
-        self.remember_as: str | None = None
-        self._is_recalled = False
+        self._answered: Answered | None = None
         self._policy = policy
         self._result_of = result_of
         self._report = report
@@ -240,27 +232,26 @@ class _Proposal:
         self._response: Any = None
         self._started_ns = 0
 
-    def ask(self, call: ProposedCall) -> None:
-        """Put the call to the policy, and record what it decides."""
+    def ask(self, call: ProposedCall, around: Surroundings) -> None:
+        """Put the call to the policy, and have what it decides recorded on the call's span."""
         verdict = self._policy.ask(call)
-        _record(verdict.decisions, call)
         if isinstance(verdict, Refused):
             self.refused = verdict
-            return
-        self._call = call
-        if isinstance(verdict, Recalled):
-            self.recall_key = self.remember_as = verdict.key
+        elif isinstance(verdict, Answered):
+            self._answered = verdict
         else:
-            self.remember_as = verdict.remember_as
+            self._call = call
+        if verdict.decisions:
+            around.note(call, verdict.decisions)
+
+    def answer_to(self, request: ToolCallRequest) -> ToolMessage | None:
+        """The answer that the policy remembers, as one to this call."""
+        return None if self._answered is None else _remembered(request, self._answered)
 
     def made(self, response: _Response) -> _Response:
         """Note what the call returned."""
         self._response = response
         return response
-
-    def recalled(self) -> None:
-        """Note that an earlier result answered, and no call was made."""
-        self._is_recalled = True
 
     def __enter__(self) -> Self:
         self._started_ns = time.perf_counter_ns()
@@ -271,57 +262,10 @@ class _Proposal:
             return
         duration_ns = time.perf_counter_ns() - self._started_ns
         try:
-            self._policy.tell(self._call, self._result(error, duration_ns))
+            result = self._result_of(self._response, duration_ns) if error is None else failed_call(error, duration_ns)
+            self._policy.tell(self._call, result)
         except Exception as failure:
             self._report(failure)
-
-    def _result(self, error: BaseException | None, duration_ns: int) -> CallResult:
-        if error is not None:
-            return failed_call(error, duration_ns)
-        if self._is_recalled:
-            return CallResult(state=_RECALLED, duration_ns=duration_ns)
-        return self._result_of(self._response, duration_ns)
-
-
-class _Memo:
-    """Results of tools that a policy wants kept, the latest ones. Only plain messages that are no errors are kept."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, ToolMessage] = OrderedDict()
-
-    def recall(self, proposal: _Proposal, request: ToolCallRequest) -> ToolMessage | None:
-        """The answer to a call that a policy wants answered from memory; `None` if nothing is kept any more."""
-        if proposal.recall_key is None:
-            return None
-        with self._lock:
-            kept = self._kept.get(proposal.recall_key)
-        if kept is None:
-            return None
-        proposal.recalled()
-        # A message of its own: of another call, and without the id by which the first one is known in the state.
-        changes = {"id": None, "tool_call_id": request.tool_call["id"], "response_metadata": _FROM_MEMORY}
-        return kept.model_copy(update=changes)
-
-    def keep(self, proposal: _Proposal, response: _ToolResponse) -> _ToolResponse:
-        """Keep an answer if a policy wants it."""
-        key = proposal.remember_as
-        if key is not None and isinstance(response, ToolMessage) and response.status != "error":
-            with self._lock:
-                self._kept[key] = response.model_copy()
-                if len(self._kept) > _MAX_KEPT:
-                    self._kept.popitem(last=False)
-        return response
-
-
-def _record(decisions: tuple[Decision, ...], call: ProposedCall) -> None:
-    """Say on the span that makes the call what was decided about it."""
-    if not decisions:
-        return
-    span = trace.get_current_span()
-    for decision in decisions:
-        of_call = {semconv.POLICY_CALL: call.operation_id, semconv.POLICY_SUBJECT: call.name or call.kind}
-        span.add_event(semconv.EVENT_POLICY_DECISION, {**decision.to_attributes(), **of_call})
 
 
 def _model_refusal(refused: Refused) -> AIMessage:
@@ -336,6 +280,13 @@ def _tool_refusal(request: ToolCallRequest, refused: Refused) -> ToolMessage:
         status="error",
         response_metadata=refused.to_attributes(),
     )
+
+
+def _remembered(request: ToolCallRequest, answered: Answered) -> ToolMessage:
+    message = cast(ToolMessage, answered.answer)
+    metadata = message.response_metadata | answered.to_attributes()
+    fresh = {"tool_call_id": request.tool_call["id"], "id": None, "response_metadata": metadata}
+    return message.model_copy(update=fresh, deep=True)
 
 
 def _enclosing_run_id() -> UUID | None:

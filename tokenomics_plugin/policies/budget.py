@@ -1,53 +1,80 @@
-"""A budget for a run, a task or a conversation: the worst case is reserved before a call, what it cost is booked after.
+"""A budget that parallel calls cannot overrun: each reserves its worst case before it is made.
 
-Without the reservation ten parallel calls would each find the budget untouched. A call whose price is unknown cannot
-be reserved for; it is allowed, and the decision says so.
+What a call may cost is known before it is made only as a bound: its input, and the most that it may answer. The bound
+is held until the call has ended, however it ends; then what it did cost takes its place.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import ceil
-from typing import Final, Literal
+from math import ceil, isfinite
+from typing import Final, get_args
 
-from tokenomics_plugin.policies.memory import Recent, checked_mode
-from tokenomics_plugin.policies.ruling import refusal
-from tokenomics_plugin.policy import Allowed, CallResult, Decision, ProposedCall, Verdict
-from tokenomics_plugin.pricing import PriceBook
-from tokenomics_plugin.trajectory import ModelCall
+from tokenomics_plugin import semconv
+from tokenomics_plugin.policies.scopes import Scope, Scopes, check_choice, check_mode, scope_of
+from tokenomics_plugin.policy import Allowed, CallResult, Decision, Mode, ProposedCall, Refused, Verdict
+from tokenomics_plugin.pricing import PriceBook, Rates, billed_tokens
 from tokenomics_plugin.usage import TokenUsage
 
 __all__ = ["BudgetPolicy"]
 
-Scope = Literal["run", "task", "conversation"]
-
 _RULE: Final = "budget"
-_CHARACTERS_PER_TOKEN: Final = 2.0
-"""Fewer than texts have (about four), so that a reservation is rarely too small."""
-_OUTPUT_TOKENS: Final = 4_096
-_MAX_RESERVATIONS: Final = 10_000
-_NOTHING: Final = Decimal(0)
+_CHARACTERS_A_TOKEN: Final = 4
+_HOUR_NS: Final = 3_600_000_000_000
+_MOST_RATES: Final = 256
+_ZERO: Final = Decimal(0)
+# A billionth below counts as reached, as in the simulation: sums in another order differ by less.
+_NEARLY: Final = Decimal(1) - Decimal("1e-9")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Bill:
+    """A model call as a price book reads it."""
+
+    provider: str | None
+    request_model: str | None
+    start_unix_nano: int
+    usage: TokenUsage | None = None
+    duration_nano: int | None = None
+    operation: str | None = semconv.OPERATION_CHAT
+    response_model: str | None = None
+    reported_cost_usd: Decimal | None = None
+    is_cache_hit: bool = False
+
+
+@dataclass(slots=True)
 class _Account:
-    spent: Decimal = _NOTHING
+    spent: Decimal = _ZERO
     calls: int = 0
-    reserved: OrderedDict[tuple[str, int], Decimal] = field(default_factory=OrderedDict)
+    reserved: dict[tuple[str, int], Decimal | None] = field(default_factory=dict)
+    has_warned: bool = False
 
     @property
-    def committed(self) -> Decimal:
-        return self.spent + sum(self.reserved.values(), _NOTHING)
+    def held(self) -> Decimal:
+        return sum((amount for amount in self.reserved.values() if amount is not None), _ZERO)
 
 
 class BudgetPolicy:
-    """Stops model calls that could take a run beyond its budget.
+    """Stops a run, a task or a conversation whose next model call might exceed its budget.
 
-    Parallel runs of one scope share it. A run that ends without telling of a call keeps its reservation until ten
-    thousand later ones push it out.
+    Args:
+        max_cost: USD that a scope may spend.
+        max_calls: Model calls that it may make.
+        soft: Share of `max_cost` from which a warning is recorded, once a scope.
+        scope: What has a budget of its own. A call that does not say its scope is allowed.
+        reserve: Whether a call reserves its worst case. Without, the call that reaches the budget is still made, as
+            the simulated `CostBudget` counts it. What a call may cost at most is unknown, and not reserved, where its
+            request says no most tokens or its model has no price.
+        prices: What tokens cost; list prices by default.
+        count_tokens: Tokens of a call's input; a quarter of its characters by default, which is no bound.
+        mode: `shadow` records, `enforce` refuses.
+
+    Raises:
+        ValueError: If there is no limit, or one is not above 0.
     """
 
     def __init__(
@@ -55,107 +82,135 @@ class BudgetPolicy:
         *,
         max_cost: float | Decimal | None = None,
         max_calls: int | None = None,
+        soft: float | None = None,
         scope: Scope = "run",
+        reserve: bool = True,
         prices: PriceBook | None = None,
-        output_tokens: int = _OUTPUT_TOKENS,
-        mode: str = "shadow",
+        count_tokens: Callable[[ProposedCall], int | None] | None = None,
+        mode: Mode = "shadow",
     ) -> None:
-        """Set the limits.
-
-        Args:
-            max_cost: USD that a scope may cost.
-            max_calls: Model calls that it may make.
-            scope: What the limits are for: the run that the application started, the business task over all of its
-                runs, or the conversation.
-            prices: What calls cost; list prices by default.
-            output_tokens: The most that a model is supposed to answer with, where the request sets no limit.
-            mode: `shadow` or `enforce`.
-
-        Raises:
-            ValueError: If no limit is given, or one is not positive.
-        """
         if max_cost is None and max_calls is None:
-            raise ValueError("a budget needs a limit: give max_cost, max_calls or both")
-        if max_cost is not None and not Decimal(str(max_cost)) > 0:
-            raise ValueError(f"max_cost must be an amount above 0, got {max_cost}")
+            raise ValueError("a budget needs max_cost, max_calls or both")
+        if max_cost is not None and not (isfinite(max_cost) and max_cost > 0):
+            raise ValueError(f"max_cost must be a finite amount above 0, got {max_cost}")
         if max_calls is not None and max_calls < 1:
             raise ValueError(f"max_calls must be at least 1, got {max_calls}")
-        if scope not in ("run", "task", "conversation"):
-            raise ValueError(f"scope must be run, task or conversation, got {scope!r}")
+        if soft is not None and not (max_cost is not None and 0 < soft < 1):
+            raise ValueError(f"soft must be a share of max_cost between 0 and 1, got {soft} with max_cost={max_cost}")
+        check_choice("scope", scope, get_args(Scope))
+        self.mode = check_mode(mode)
         self._max_cost = None if max_cost is None else Decimal(str(max_cost))
-        self._max_calls = max_calls
-        self._scope: Scope = scope
-        self._prices = PriceBook() if prices is None else prices
-        self._output_tokens = output_tokens
-        self._mode = checked_mode(mode)
+        self._max_calls, self._soft, self._scope, self._reserve = max_calls, soft, scope, reserve
+        self._prices, self._count_tokens = prices or PriceBook(), count_tokens or _a_quarter_of_the_characters
+        self._rates: dict[tuple[str | None, str | None, int], Rates | None] = {}
+        self._accounts = Scopes(_Account)
         self._lock = threading.Lock()
-        self._accounts: Recent[_Account] = Recent(_Account)
-
-    @property
-    def max_calls(self) -> int | None:
-        """Model calls that a scope may make; `None` for any number."""
-        return self._max_calls
 
     def ask(self, call: ProposedCall) -> Verdict:
-        """Reserve the worst case, or refuse."""
-        scope = self._scope_of(call)
-        if call.kind != "model" or scope is None:
+        """Reserve what a model call may cost; refuse it where that does not fit."""
+        key = scope_of(call, self._scope)
+        if call.kind != "model" or key is None:
             return Allowed()
-        worst = self._worst_case(call)
+        worst = self._worst_case(call) if self._reserve and self._max_cost is not None else None
         with self._lock:
-            account = self._accounts.of(scope)
-            verdict = self._judge(account, worst)
-            if isinstance(verdict, Allowed):
-                account.calls += 1
-                account.reserved[call.operation_id, call.attempt] = worst or _NOTHING
-                if len(account.reserved) > _MAX_RESERVATIONS:
-                    account.reserved.popitem(last=False)
-        return verdict
+            account = self._accounts[key]
+            decisions = self._decisions(account, worst)
+            refusal = next((decision for decision in decisions if decision.action == "stop"), None)
+            if refusal is not None and self.mode == "enforce":
+                return Refused(reason=refusal.reason, rule=_RULE, decisions=decisions)
+            account.calls += 1
+            account.reserved[call.operation_id, call.attempt] = worst
+        return Allowed(decisions)
 
     def tell(self, call: ProposedCall, result: CallResult) -> None:
-        """Give the reservation back, and book what the call cost."""
-        scope = self._scope_of(call)
-        if call.kind != "model" or scope is None:
+        """Put what the call did cost in the place of what it reserved."""
+        key = scope_of(call, self._scope)
+        if call.kind != "model" or key is None:
             return
-        cost = None if result.usage is None else self._cost(call, result.usage)
+        cost = None if self._max_cost is None else self._cost(call, result)
         with self._lock:
-            account = self._accounts.of(scope)
-            reserved = account.reserved.pop((call.operation_id, call.attempt), _NOTHING)
+            account = self._accounts[key]
+            worst = account.reserved.pop((call.operation_id, call.attempt), None)
             if result.state == "refused":
                 account.calls -= 1
-            elif cost is not None:
-                account.spent += cost
-            elif result.state == "completed":
-                account.spent += reserved  # it cost something, and nobody says what: no more than that
+                return
+            if cost is None and result.state == "completed":
+                cost = worst
+            account.spent += cost or _ZERO
 
-    def _judge(self, account: _Account, worst: Decimal | None) -> Verdict:
+    def spent(self, scope_key: str) -> Decimal:
+        """USD that a run, task or conversation has spent, as far as it is known."""
+        with self._lock:
+            return self._accounts[scope_key].spent
+
+    def reserved(self, scope_key: str) -> Decimal:
+        """USD that its open calls may spend."""
+        with self._lock:
+            return self._accounts[scope_key].held
+
+    def _decisions(self, account: _Account, worst: Decimal | None) -> tuple[Decision, ...]:
         if self._max_calls is not None and account.calls >= self._max_calls:
-            reason = f"The {self._scope} has made {account.calls} model calls, which is its limit."
-            return refusal(_RULE, reason, mode=self._mode, estimate=float(account.calls))
-        if self._max_cost is None:
-            return Allowed()
-        committed = account.committed
-        # A spent budget ends the run also where this call's price is unknown.
-        if committed >= self._max_cost or (worst is not None and committed + worst > self._max_cost):
-            reason = f"The {self._scope} has {self._max_cost - account.spent:.6f} of {self._max_cost} USD left."
-            return refusal(_RULE, reason, mode=self._mode, estimate=float(committed + (worst or 0)))
-        if worst is None:
-            unknown = "The price of this model is unknown: nothing could be reserved."
-            return Allowed(decisions=(Decision(rule=_RULE, acts=False, mode=self._mode, reason=unknown),))
-        return Allowed()
+            return (self._decide("stop", f"The limit of {self._max_calls} model calls is reached.", account.calls),)
+        limit = self._max_cost
+        if limit is None:
+            return ()
+        committed = account.spent + account.held
+        if committed >= limit * _NEARLY:
+            return (self._decide("stop", f"The budget of {limit} USD is spent.", committed),)
+        if worst is not None and committed + worst > limit:
+            reason = f"The next call may exceed the budget of {limit} USD."
+            return (self._decide("stop", reason, committed + worst),)
+        if self._soft is None or account.has_warned or committed < limit * Decimal(str(self._soft)):
+            return ()
+        account.has_warned = True
+        return (self._decide("warn", f"{self._soft:.0%} of the budget of {limit} USD is spent.", committed),)
+
+    def _decide(self, action: str, reason: str, estimate: Decimal | int) -> Decision:
+        return Decision(
+            rule=_RULE,
+            mode=self.mode,
+            action="warn" if action == "warn" else "stop",
+            reason=reason,
+            estimate=float(estimate),
+        )
 
     def _worst_case(self, call: ProposedCall) -> Decimal | None:
-        characters = call.input_characters
-        if characters is None:
+        tokens = self._count_tokens(call)
+        rates = self._rates_of(call)
+        if rates is None or tokens is None or call.max_output_tokens is None:
             return None
-        output = self._output_tokens if call.max_output_tokens is None else call.max_output_tokens
-        usage = TokenUsage.from_inclusive(input_tokens=ceil(characters / _CHARACTERS_PER_TOKEN), output_tokens=output)
-        return self._cost(call, usage)
+        classes = (rates.input, rates.cache_write), (rates.output, rates.reasoning)
+        dearest = [max((rate for rate in group if rate is not None), default=None) for group in classes]
+        if dearest[0] is None or dearest[1] is None:
+            return None
+        return (dearest[0] * tokens + dearest[1] * call.max_output_tokens).scaleb(-6) + rates.call
 
-    def _cost(self, call: ProposedCall, usage: TokenUsage) -> Decimal | None:
-        priced = ModelCall(span_id="", provider=call.provider, model=call.name, request_model=call.name, usage=usage)
-        return self._prices.quote(priced).usd
+    def _cost(self, call: ProposedCall, result: CallResult) -> Decimal | None:
+        if result.usage is not None and result.usage.total_tokens == 0:
+            return _ZERO  # nothing was asked of a provider
+        bill = _Bill(
+            provider=call.provider,
+            request_model=call.name,
+            start_unix_nano=time.time_ns(),
+            usage=result.usage,
+            duration_nano=result.duration_ns,
+        )
+        if (rates := self._rates_of(call)) is None:
+            return self._prices.cost(bill)  # a price by the hour, or none
+        counts = billed_tokens(bill)
+        return None if counts is None else rates.cost(counts)
 
-    def _scope_of(self, call: ProposedCall) -> str | None:
-        ids = {"run": call.run_id, "task": call.task_id, "conversation": call.conversation_id}
-        return ids[self._scope]
+    def _rates_of(self, call: ProposedCall) -> Rates | None:
+        """Looking a list price up takes longer than all else here, and prices do not change within the hour."""
+        now = time.time_ns()
+        key = call.provider, call.name, now // _HOUR_NS
+        if key not in self._rates:
+            if len(self._rates) >= _MOST_RATES:
+                self._rates.clear()
+            bill = _Bill(provider=call.provider, request_model=call.name, start_unix_nano=now)
+            self._rates[key] = self._prices.rates(bill)
+        return self._rates[key]
+
+
+def _a_quarter_of_the_characters(call: ProposedCall) -> int | None:
+    return None if call.input_characters is None else ceil(call.input_characters / _CHARACTERS_A_TOKEN)

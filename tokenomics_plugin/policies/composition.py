@@ -1,51 +1,59 @@
-"""Several policies as one."""
+"""Several policies as one: asked in their order, and the first that does not let a call pass decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from dataclasses import replace
 
-from tokenomics_plugin.policy import Allowed, CallPolicy, CallResult, Decision, ProposedCall, Recalled, Refused, Verdict
+from tokenomics_plugin.policy import Allowed, Answered, CallPolicy, CallResult, Decision, ProposedCall, Verdict
+from tokenomics_plugin.usage import TokenUsage
 
-__all__ = ["AllOf"]
+__all__ = ["Policies"]
+
+_LOGGER = logging.getLogger(__name__)
+_NO_TOKENS = TokenUsage.from_inclusive(input_tokens=0, output_tokens=0)
 
 
-class AllOf:
-    """Allows what all of its policies allow; the first one that refuses, or recalls, settles it.
+class Policies:
+    """Asks its policies one after the other.
 
-    Policies that had allowed the call before are told that it was refused, so that nothing stays reserved.
+    Those that let a call pass are told what came of it: also that a later one refused it, so that they release what
+    they reserved. One that raises is logged once, and is as if it let the call pass; the others go on.
     """
 
     def __init__(self, *policies: CallPolicy) -> None:
-        """Take policies, in the order in which they are asked.
-
-        Raises:
-            ValueError: If there is none.
-        """
-        if not policies:
-            raise ValueError("AllOf needs at least one policy")
         self._policies = policies
+        self._failed: set[int] = set()
 
     def ask(self, call: ProposedCall) -> Verdict:
-        """Ask one after the other."""
+        """Ask each policy until one does not let the call pass."""
         decisions: tuple[Decision, ...] = ()
-        remember_as: str | None = None
-        for place, policy in enumerate(self._policies):
-            verdict = policy.ask(call)
+        for index, policy in enumerate(self._policies):
+            try:
+                verdict = policy.ask(call)
+            except Exception as error:
+                self._report(index, error)
+                continue
             decisions += verdict.decisions
-            if isinstance(verdict, Refused):
-                _withdraw(self._policies[:place], call)
-                return Refused(reason=verdict.reason, rule=verdict.rule, decisions=decisions)
-            if isinstance(verdict, Recalled):
-                return Recalled(key=verdict.key, decisions=decisions)
-            remember_as = remember_as or verdict.remember_as
-        return Allowed(decisions=decisions, remember_as=remember_as)
+            if not isinstance(verdict, Allowed):
+                state = "answered" if isinstance(verdict, Answered) else "refused"
+                self._tell(index, call, CallResult(state=state, duration_ns=0, usage=_NO_TOKENS))
+                return replace(verdict, decisions=decisions)
+        return Allowed(decisions)
 
     def tell(self, call: ProposedCall, result: CallResult) -> None:
-        """Tell all of them."""
-        for policy in self._policies:
-            policy.tell(call, result)
+        """Tell every policy."""
+        self._tell(len(self._policies), call, result)
 
+    def _tell(self, count: int, call: ProposedCall, result: CallResult) -> None:
+        for index, policy in enumerate(self._policies[:count]):
+            try:
+                policy.tell(call, result)
+            except Exception as error:
+                self._report(index, error)
 
-def _withdraw(policies: Iterable[CallPolicy], call: ProposedCall) -> None:
-    for policy in policies:
-        policy.tell(call, CallResult(state="refused", duration_ns=0))
+    def _report(self, index: int, error: Exception) -> None:
+        if index not in self._failed:
+            self._failed.add(index)
+            name, kind = type(self._policies[index]).__qualname__, type(error).__qualname__
+            _LOGGER.warning("%s failed with %s; calls go on as without it. Logged once.", name, kind)

@@ -1,155 +1,159 @@
-"""Experiments inside the running agent: now and then chance decides, and the odds are on record.
+"""Leaves a small share of decisions to chance, so that what a retry or a reflection brings can be measured.
 
-What agents do when a task looks hard says nothing about what doing it is worth. Where a small share of the decisions
-is overridden by a coin of known odds, the effect is identified, whatever the agent knew that the log does not. The
-price of that is regret: what overridden runs lose. It is bounded beforehand, and the bound is said first.
+The agent goes on as it would, but with probability eps it is stopped. What that may cost is bounded before it starts:
+the bound of a day is used up by every decision that chance took part in, whichever way the coin fell, so the cap
+does not depend on the coin and biases nothing.
 
 Source: micro-randomised trials, Klasnja et al., Health Psychology 34, 2015.
 """
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import isfinite
 from typing import Final
 
-from tokenomics_plugin.policies.memory import Recent, checked_mode, is_named
-from tokenomics_plugin.policies.ruling import refusal
-from tokenomics_plugin.policy import Allowed, CallResult, Decision, ProposedCall, Verdict
+from tokenomics_plugin.policies.scopes import check_mode, matches_any
+from tokenomics_plugin.policy import Allowed, CallResult, Decision, Mode, ProposedCall, Refused, Verdict
 
-__all__ = ["RETRY", "Explore"]
+__all__ = ["Explore", "RegretPlan"]
 
-_logger = logging.getLogger(__name__)
-
-RETRY: Final = "retry"
-"""The decision to try a task again: drawn at the first model call of each further run of the task."""
 _RULE: Final = "explore"
-_DAY_S: Final = 86_400.0
+_KINDS: Final = frozenset({"retry", "reflect"})
+_DAY_S: Final = 86_400
 
 
-@dataclass
-class _Draws:
-    """What was drawn for a run, by component."""
+@dataclass(frozen=True, kw_only=True)
+class RegretPlan:
+    """What an experiment may cost, before it begins."""
 
-    on: dict[str, bool] = field(default_factory=dict)
+    eps: float
+    """Probability with which a decision is overruled."""
+    regret_per_stop: float
+    """The most that one stop may cost: what a success is worth."""
+    max_daily_regret: float
+    """Bound of the expected regret of a day (UTC), in the same unit."""
 
+    @property
+    def decisions_a_day(self) -> int:
+        """Decisions that chance may take part in a day."""
+        # A billionth, so that 5 / (0.05 * 1.0) are a hundred.
+        return int(self.max_daily_regret / (self.eps * self.regret_per_stop) + 1e-9)
 
-@dataclass
-class _Task:
-    runs: dict[str, int] = field(default_factory=dict)
-    """Run -> which attempt at the task it is, from 1."""
+    def __str__(self) -> str:
+        return (
+            f"Stops {self.eps:.1%} of at most {self.decisions_a_day} decisions a day: "
+            f"an expected regret of {self.max_daily_regret:g} a day at most, {self.regret_per_stop:g} a stop."
+        )
 
 
 class Explore:
-    """Switches components off at random: tools by pattern, and the retry of a task.
+    """Stops retries and reflections at random, and records with which probability it would not have.
 
-    One coin is thrown for each run and component, when the component is first asked for; it stays as it fell for the
-    rest of the run. Heads leaves it on. In shadow mode the coin is thrown and recorded, and nothing is switched off:
-    such draws identify nothing, and estimates leave them out.
+    Nothing is left to chance before `start`, which prints what it may cost, nor in shadow mode. Among several policies
+    it comes last: a call that it let go on, and another one refused, would count as one that went on.
+
+    Args:
+        eps: Probability with which a decision is overruled, above 0 and below 1.
+        decisions: What is left to chance: `retry`, a further attempt at a call (the middleware has to be last in the
+            agent's list to be asked about these), and `reflect`, a call by an agent or of a tool that reflects.
+        max_daily_regret: Bound of the expected regret of a day (UTC); decisions beyond it are left as they are.
+        regret_per_stop: The most that one stop may cost, such as what a success is worth.
+        reflects: Names or patterns of agents and tools that reflect.
+        seed: Of the coins: the same call has the same coin.
+        mode: `shadow` records which decisions there would be, `enforce` randomises.
+        clock: Seconds since the epoch.
+
+    Raises:
+        ValueError: If a number is out of its range, or a decision is unknown.
     """
 
     def __init__(
         self,
         *,
         eps: float,
-        decisions: Iterable[str],
+        decisions: Collection[str],
         max_daily_regret: float,
-        regret_per_override: float,
-        seed: int | None = None,
-        mode: str = "shadow",
+        regret_per_stop: float = 1.0,
+        reflects: Iterable[str] = ("*reflect*", "*critique*", "*critic*"),
+        seed: int = 0,
+        mode: Mode = "shadow",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Say what is tried, how often, and what it may cost.
-
-        Args:
-            eps: Probability that a component is switched off.
-            decisions: `retry`, or patterns of tools (`verify_*`).
-            max_daily_regret: USD that overridden decisions may lose in a day of 24 hours; then nothing is overridden
-                until the next one begins.
-            regret_per_override: USD that one overridden decision loses at most: the worth of a success, for lack of
-                a better bound.
-            seed: Of the coin; the same seed and calls fall alike.
-            mode: `shadow` or `enforce`.
-            clock: Tells seconds since the epoch.
-
-        Raises:
-            ValueError: If a number is out of range, or nothing is to be decided.
-        """
-        self._decisions = frozenset([decisions] if isinstance(decisions, str) else decisions)
         if not 0 < eps < 1:
-            raise ValueError(f"eps must be strictly between 0 and 1, got {eps}")
-        if not self._decisions:
-            raise ValueError("decisions must name something to switch: 'retry', or patterns of tools")
-        if not (max_daily_regret >= 0 and regret_per_override > 0):
-            raise ValueError(
-                f"max_daily_regret must be at least 0 and regret_per_override above 0, got {max_daily_regret} and "
-                f"{regret_per_override}"
-            )
-        self._eps, self._random, self._clock = eps, random.Random(seed), clock
-        self._most_overrides = int(max_daily_regret / regret_per_override)
-        self._regret = max_daily_regret
-        self._mode = checked_mode(mode)
+            raise ValueError(f"eps must be above 0 and below 1, got {eps}")
+        if not decisions or set(decisions) - _KINDS:
+            raise ValueError(f"decisions must be among {', '.join(sorted(_KINDS))}, got {sorted(decisions)}")
+        for name, amount in (("max_daily_regret", max_daily_regret), ("regret_per_stop", regret_per_stop)):
+            if not (isfinite(amount) and amount > 0):
+                raise ValueError(f"{name} must be a finite amount above 0, got {amount}")
+        self.mode = check_mode(mode)
+        self.plan = RegretPlan(eps=eps, regret_per_stop=regret_per_stop, max_daily_regret=max_daily_regret)
+        self._decisions, self._reflects = frozenset(decisions), tuple(reflects)
+        self._seed, self._clock = seed, clock
+        self._has_started = False
+        self._day, self._used = -1, 0
         self._lock = threading.Lock()
-        self._draws: Recent[_Draws] = Recent(_Draws)
-        self._tasks: Recent[_Task] = Recent(_Task)
-        self._day, self._overrides = 0.0, 0
-        _logger.warning("%s", self.regret_bound)
 
-    @property
-    def regret_bound(self) -> str:
-        """What it may cost at most, in a sentence; logged before anything is randomised."""
-        what = ", ".join(sorted(self._decisions))
-        return (
-            f"Exploring {what}: at most {self._most_overrides} decisions a day are overridden, which loses at most "
-            f"{self._regret:g} USD a day; mode {self._mode}."
-        )
+    def start(self, write: Callable[[str], object] = print) -> RegretPlan:
+        """Say what it may cost, and begin."""
+        write(str(self.plan))
+        self._has_started = True
+        return self.plan
+
+    def stop(self) -> None:
+        """Leave nothing to chance any more, at once."""
+        self._has_started = False
 
     def ask(self, call: ProposedCall) -> Verdict:
-        """Throw the coin where the component is first asked for, and keep to it."""
-        if call.run_id is None:
+        """Toss a coin, if the call is a decision of the experiment."""
+        kind = self._kind(call)
+        if kind is None or not self._may_toss():
             return Allowed()
-        with self._lock:
-            component = self._component(call)
-            if component is None:
-                return Allowed()
-            draws = self._draws.of(call.run_id).on
-            is_first = component not in draws
-            if is_first and not self._may_override():
-                return Allowed()
-            if is_first:
-                draws[component] = self._random.random() >= self._eps
-                self._overrides += not draws[component] and self._mode == "enforce"
-            is_on = draws[component]
-        return self._verdict(component, is_on=is_on, is_first=is_first)
+        propensity = 1 - self.plan.eps
+        goes_on = _coin(self._seed, call) < propensity
+        reason = f"Left to chance with a probability of {self.plan.eps:g} to be stopped."
+        decision = Decision(
+            rule=_RULE,
+            mode=self.mode,
+            action="go_on" if goes_on else "stop",
+            reason=reason,
+            estimate=self.plan.eps * self.plan.regret_per_stop,
+            propensity=propensity,
+            kind=kind,
+        )
+        if goes_on or self.mode == "shadow":
+            return Allowed((decision,))
+        return Refused(reason="This step was left out, as part of an experiment.", rule=_RULE, decisions=(decision,))
 
     def tell(self, call: ProposedCall, result: CallResult) -> None:
-        """Nothing is learned from a call's result."""
+        """Nothing: what a decision brought is read from the recorded spans and outcomes."""
 
-    def _verdict(self, component: str, *, is_on: bool, is_first: bool) -> Verdict:
-        probability = 1 - self._eps if is_on else self._eps
-        rule = f"{_RULE} {component}"
-        if is_on:
-            stays = "Chance left it on."
-            drawn = Decision(rule=rule, acts=False, mode=self._mode, reason=stays, propensity=probability)
-            return Allowed(decisions=(drawn,) if is_first else ())
-        return refusal(rule, "Chance switched it off for this run.", mode=self._mode, propensity=probability)
+    def _kind(self, call: ProposedCall) -> str | None:
+        if "retry" in self._decisions and call.attempt > 1:
+            return "retry"
+        names = call.agent_name if call.kind == "model" else call.name
+        if "reflect" in self._decisions and call.attempt == 1 and matches_any(names, self._reflects):
+            return "reflect"
+        return None
 
-    def _component(self, call: ProposedCall) -> str | None:
-        if call.kind == "tool":
-            patterns = self._decisions - {RETRY}
-            return next((pattern for pattern in sorted(patterns) if is_named(call.name, frozenset({pattern}))), None)
-        if RETRY not in self._decisions or call.task_id is None or call.run_id is None:
-            return None
-        runs = self._tasks.of(call.task_id).runs
-        number = runs.setdefault(call.run_id, len(runs) + 1)
-        return RETRY if number > 1 else None
+    def _may_toss(self) -> bool:
+        with self._lock:
+            if not self._has_started:
+                return False
+            if (day := int(self._clock() // _DAY_S)) != self._day:
+                self._day, self._used = day, 0
+            if self._used >= self.plan.decisions_a_day:
+                return False
+            self._used += 1
+        return True
 
-    def _may_override(self) -> bool:
-        now = self._clock()
-        if now - self._day >= _DAY_S:
-            self._day, self._overrides = now, 0
-        return self._overrides < self._most_overrides
+
+def _coin(seed: int, call: ProposedCall) -> float:
+    """Uniform on [0, 1), the same for the same call whatever else runs beside it."""
+    text = f"{seed}\0{call.operation_id}\0{call.attempt}".encode()
+    return int.from_bytes(blake2b(text, digest_size=7).digest()) / 2**56

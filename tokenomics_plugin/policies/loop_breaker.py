@@ -1,9 +1,7 @@
-"""Ends a run that takes the same action in the same state again and again.
+"""Sees an agent take the same action again and again while nothing changes.
 
-State is told by what tools may have changed: a declared write always changes it; a tool of which nothing is declared
-does, unless it only does once more what was done last. So a read after a write is no repeat, and asking twice in a row
-for the same thing is one, declared or not. `analysis.logged_runs` says the same of logged runs, so that what is
-simulated is what would be done.
+The same call after a write is a new question, not a loop. Which tools write is seldom declared, so every tool that is
+not declared to read may; only a repetition of the very call that wrote last leaves the counts alone.
 """
 
 from __future__ import annotations
@@ -14,108 +12,96 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from tokenomics_plugin.policies.memory import Recent, checked_mode, is_named
-from tokenomics_plugin.policies.ruling import refusal
-from tokenomics_plugin.policy import Allowed, CallResult, ProposedCall, Verdict
+from tokenomics_plugin.policies.scopes import Scopes, check_choice, check_mode, matches_any
+from tokenomics_plugin.policy import Allowed, CallResult, Decision, Mode, ProposedCall, Refused, Verdict
 
 __all__ = ["LoopBreaker"]
 
-Action = Literal["stop", "block"]
-
 _RULE: Final = "loop"
-_Key = tuple[str | None, str]
+_HAPPENED: Final = frozenset({"completed", "failed", "answered"})
 
 
-@dataclass
-class _Course:
-    """What an agent's run has done."""
-
-    version: int = 0
-    last: _Key | None = None
-    counts: Counter[tuple[_Key, int]] = field(default_factory=Counter)
-    most: int = 0
-    worst: str | None = None
+@dataclass(slots=True)
+class _Actions:
+    counts: Counter[str] = field(default_factory=Counter)
+    is_looping: bool = False
 
 
 class LoopBreaker:
-    """Counts equal tool calls in equal state, each run of an agent by itself."""
+    """Stops an agent's run that calls one tool with the same arguments too often in one state.
+
+    Retries of one call, and calls that were interrupted or cancelled, are no repetitions.
+
+    Args:
+        repeats: Occurrences that make a loop, the first included.
+        action: `stop` refuses the model call after the last of them; `block` answers the last of them with an error
+            that the model reads, and lets the run go on.
+        read_only: Names or patterns of tools that change nothing. Any other call that completes begins a new state
+            for all other calls.
+        exempt: Names or patterns of tools that may be called as often as they like, such as `poll_*`.
+        mode: `shadow` records, `enforce` refuses.
+
+    Raises:
+        ValueError: If `repeats` is below 2, or `action` or `mode` is unknown.
+    """
 
     def __init__(
         self,
         *,
         repeats: int = 3,
-        action: Action = "stop",
+        action: Literal["stop", "block"] = "stop",
         read_only: Iterable[str] = (),
-        writes: Iterable[str] = (),
         exempt: Iterable[str] = (),
-        mode: str = "shadow",
+        mode: Mode = "shadow",
     ) -> None:
-        """Set the limit.
-
-        Args:
-            repeats: Occurrences of one action in one state that are too many, the first included.
-            action: `stop` refuses the next model call, which ends the agent's loop; `block` refuses the action
-                itself before it is taken so often, with an error that the model reads.
-            read_only: Patterns of tools that change nothing (`get_*`).
-            writes: Patterns of tools that always change something.
-            exempt: Patterns of tools that may repeat, such as `poll_*`.
-            mode: `shadow` or `enforce`.
-
-        Raises:
-            ValueError: If `repeats` is below 2, or there is no such action.
-        """
         if repeats < 2:
-            raise ValueError(f"repeats must be at least 2, got {repeats}: the first occurrence is none")
-        if action not in ("stop", "block"):
-            raise ValueError(f"action must be 'stop' or 'block', got {action!r}")
-        self._repeats = repeats
-        self._action: Action = action
-        self._read_only, self._writes, self._exempt = frozenset(read_only), frozenset(writes), frozenset(exempt)
-        self._mode = checked_mode(mode)
+            raise ValueError(f"repeats must be at least 2, got {repeats}")
+        check_choice("action", action, ("stop", "block"))
+        self.mode = check_mode(mode)
+        self._repeats, self._action = repeats, action
+        self._read_only, self._exempt = tuple(read_only), tuple(exempt)
+        self._agents = Scopes(_Actions)
         self._lock = threading.Lock()
-        self._courses: Recent[_Course] = Recent(_Course)
 
     def ask(self, call: ProposedCall) -> Verdict:
-        """Refuse what goes on with a loop."""
+        """Count a tool call; refuse what the loop that it closes forbids."""
         if call.agent_run_id is None:
             return Allowed()
         with self._lock:
-            course = self._courses.of(call.agent_run_id)
+            actions = self._agents[call.agent_run_id]
             if call.kind == "model":
-                looped = course.most if self._action == "stop" else 0
-                name = course.worst
-            else:
-                looped, name = self._next_count(course, call) if self._action == "block" else 0, call.name
-        if looped < self._repeats:
-            return Allowed()
-        reason = (
-            f"The tool {name} was called {looped} times with the same arguments, and nothing has changed in between."
-        )
-        return refusal(_RULE, reason, mode=self._mode, estimate=float(looped))
+                return self._verdict(self._repeats) if self._action == "stop" and actions.is_looping else Allowed()
+            if (key := self._key(call)) is None or call.attempt > 1:
+                return Allowed()
+            seen = actions.counts[key] + 1
+            verdict = self._verdict(seen) if self._action == "block" and seen >= self._repeats else Allowed()
+            if not isinstance(verdict, Refused):
+                actions.counts[key] = seen
+                actions.is_looping = actions.is_looping or seen >= self._repeats
+        return verdict
 
     def tell(self, call: ProposedCall, result: CallResult) -> None:
-        """Count the action, and note whether it may have changed anything."""
-        if call.kind != "tool" or call.agent_run_id is None or call.arguments_fingerprint is None:
+        """Begin a new state after a write; forget a call that was not made to its end."""
+        if call.kind != "tool" or call.agent_run_id is None:
             return
-        if result.state == "refused":
-            return
-        key = call.name, call.arguments_fingerprint
+        key = self._key(call)
         with self._lock:
-            course = self._courses.of(call.agent_run_id)
-            if self._changes(key, course.last):
-                course.version += 1
-                course.most = 0
-            course.last = key
-            course.counts[key, course.version] += 1
-            if course.counts[key, course.version] > course.most and not is_named(call.name, self._exempt):
-                course.most, course.worst = course.counts[key, course.version], call.name
+            actions = self._agents[call.agent_run_id]
+            if result.state not in _HAPPENED:
+                if key is not None and call.attempt == 1 and actions.counts[key]:
+                    actions.counts[key] -= 1
+            elif result.state == "completed" and not matches_any(call.name, self._read_only):
+                actions.counts = Counter() if key is None else Counter({key: actions.counts[key]})
+            actions.is_looping = any(count >= self._repeats for count in actions.counts.values())
 
-    def _next_count(self, course: _Course, call: ProposedCall) -> int:
-        if call.arguments_fingerprint is None or is_named(call.name, self._exempt):
-            return 0
-        key = call.name, call.arguments_fingerprint
-        return 1 if self._changes(key, course.last) else course.counts[key, course.version] + 1
+    def _key(self, call: ProposedCall) -> str | None:
+        if call.arguments_fingerprint is None or matches_any(call.name, self._exempt):
+            return None
+        return f"{call.name}\0{call.arguments_fingerprint}"
 
-    def _changes(self, key: _Key, last: _Key | None) -> bool:
-        """Whether the state is another one from this action on."""
-        return is_named(key[0], self._writes) or (key != last and not is_named(key[0], self._read_only))
+    def _verdict(self, seen: int) -> Verdict:
+        reason = f"The same call was asked for {seen} times, and nothing has changed in between."
+        decision = Decision(rule=_RULE, mode=self.mode, action=self._action, reason=reason, estimate=float(seen))
+        if self.mode == "shadow":
+            return Allowed((decision,))
+        return Refused(reason=reason, rule=_RULE, decisions=(decision,))

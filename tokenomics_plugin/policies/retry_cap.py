@@ -1,119 +1,137 @@
-"""How often a task may be tried: up to the last attempt that pays."""
+"""How often a whole task may be tried: as often as another try has paid so far.
+
+An attempt is a run that the application starts for a task. A run that goes on after an interrupt is the same attempt.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal, Self
+from math import fsum
+from typing import TYPE_CHECKING, Final, Literal, Self
 
-from tokenomics_plugin.marginal import (
-    AttemptChain,
-    RepeatedTask,
-    RetryCurve,
-    attempt_limit,
-    hazard_curve,
-    retry_curve,
-)
-from tokenomics_plugin.policies.memory import Recent, checked_mode
-from tokenomics_plugin.policies.ruling import refusal
-from tokenomics_plugin.policy import Allowed, CallResult, ProposedCall, Verdict
+from tokenomics_plugin.policies.scopes import Scopes, check_choice, check_mode
+from tokenomics_plugin.policy import Allowed, CallResult, Decision, Mode, ProposedCall, Refused, Verdict
+
+if TYPE_CHECKING:
+    from tokenomics_plugin.marginal import RepeatedTask
+    from tokenomics_plugin.simulation import LoggedRun
 
 __all__ = ["RetryCap"]
 
-Ends = Literal["lower", "point", "upper"]
-
-_RULE: Final = "retry cap"
+_RULE: Final = "retry_cap"
 
 
-@dataclass
-class _Tries:
-    runs: dict[str, int] = field(default_factory=dict)
+@dataclass(slots=True)
+class _Task:
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Number of the attempt that each run belongs to."""
+    interrupted: int | None = None
+    """The attempt that waits to be resumed."""
+
+    def attempt_of(self, run_id: str) -> int:
+        if run_id not in self.attempts:
+            latest = max(self.attempts.values(), default=0)
+            self.attempts[run_id] = latest + 1 if self.interrupted is None else self.interrupted
+            self.interrupted = None
+        return self.attempts[run_id]
 
 
 class RetryCap:
-    """Refuses the model calls of a run that is one attempt at its task too many.
+    """Stops the runs of a task beyond so many attempts at it.
 
-    A run is an attempt at the business task that it belongs to (`tokenomics_plugin.task`); work of no task is never
-    refused.
+    A run that is resumed is known by the interrupt of one of its calls; where a human is asked between calls, the
+    resumed run counts as another attempt.
+
+    Args:
+        attempts: Attempts that are made, the first included.
+        mode: `shadow` records, `enforce` refuses.
+
+    Raises:
+        ValueError: If `attempts` is below 1.
     """
 
-    def __init__(self, *, attempts: int, mode: str = "shadow") -> None:
-        """Set the cap.
-
-        Args:
-            attempts: Runs that a task may take.
-            mode: `shadow` or `enforce`.
-
-        Raises:
-            ValueError: If `attempts` is below 1.
-        """
+    def __init__(self, *, attempts: int, mode: Mode = "shadow") -> None:
         if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {attempts}: a task that is never tried costs nothing")
-        self._attempts = attempts
-        self._mode = checked_mode(mode)
+            raise ValueError(f"attempts must be at least 1, got {attempts}")
+        self.mode = check_mode(mode)
+        self.attempts = attempts
+        self._tasks = Scopes(_Task)
         self._lock = threading.Lock()
-        self._tries: Recent[_Tries] = Recent(_Tries)
 
     @classmethod
     def from_history(
         cls,
-        history: Sequence[RepeatedTask] | Sequence[AttemptChain] | RetryCurve,
+        runs: Iterable[LoggedRun] | Iterable[RepeatedTask],
         *,
         value: float,
-        ci: Ends = "lower",
-        k_max: int = 4,
+        interval: Literal["lower", "point", "upper"] = "lower",
         harm: float = 0.0,
-        mode: str = "shadow",
+        most: int | None = None,
+        mode: Mode = "shadow",
     ) -> Self:
-        """The cap k* that past attempts speak for.
+        """Cap at k*, the last attempt that pays.
 
         Args:
-            history: Tasks that were tried several times, chains of attempts, or the curve made of them.
-            value: Worth of a success, in the currency of the costs.
-            ci: Which end of the success probabilities to go by: the lower one is the cautious one.
-            k_max: Attempts beyond which nothing is believed.
+            runs: Logged runs, those of one task being trials of it, or tasks with their trials. Runs whose outcome
+                is unknown are left out.
+            value: Worth of a success, in the unit of the costs.
+            interval: Which end of the success probability's interval has to pay.
             harm: Expected damage of one attempt.
-            mode: `shadow` or `enforce`.
+            most: No more attempts than this.
+            mode: As for the policy.
 
         Raises:
-            ValueError: If there is no history, or not even a first attempt pays.
+            ValueError: If no run has a known outcome, or not even the first attempt pays.
         """
-        curve = _curve(history)
-        limit = attempt_limit(curve, value=value, harm=harm)
-        attempts = {"lower": limit.cautious, "point": limit.attempts, "upper": limit.hopeful}[ci]
-        if attempts < 1:
-            raise ValueError(
-                f"not even a first attempt pays when a success is worth {value:g}, by the {ci} end: do not run the "
-                "agent on these tasks, or say what else a success is worth"
-            )
-        return cls(attempts=min(attempts, k_max), mode=mode)
+        from tokenomics_plugin.marginal import attempt_limit, retry_curve  # numpy is no part of the live path
 
-    @property
-    def attempts(self) -> int:
-        """Runs that a task may take."""
-        return self._attempts
+        check_choice("interval", interval, ("lower", "point", "upper"))
+        limit = attempt_limit(retry_curve(_tasks(runs)), value=value, harm=harm)
+        paying = {"lower": limit.cautious, "point": limit.attempts, "upper": limit.hopeful}[interval]
+        if not paying:
+            raise ValueError(
+                f"not even the first attempt pays at value={value} by the {interval} end: "
+                "do not run these tasks, or give interval='point'"
+            )
+        return cls(attempts=paying if most is None else min(paying, most), mode=mode)
 
     def ask(self, call: ProposedCall) -> Verdict:
-        """Refuse if this run is one attempt too many."""
+        """Refuse the model calls of an attempt too many."""
         if call.kind != "model" or call.task_id is None or call.run_id is None:
             return Allowed()
         with self._lock:
-            runs = self._tries.of(call.task_id).runs
-            number = runs.setdefault(call.run_id, len(runs) + 1)
-        if number <= self._attempts:
+            attempt = self._tasks[call.task_id].attempt_of(call.run_id)
+        if attempt <= self.attempts:
             return Allowed()
-        reason = f"This is attempt {number} at the task, and {self._attempts} may be made."
-        return refusal(_RULE, reason, mode=self._mode, estimate=float(number))
+        reason = f"The task was given up after {self.attempts} attempt{'s' * (self.attempts > 1)}."
+        decision = Decision(rule=_RULE, mode=self.mode, action="stop", reason=reason, estimate=float(attempt))
+        if self.mode == "shadow":
+            return Allowed((decision,))
+        return Refused(reason=reason, rule=_RULE, decisions=(decision,))
 
     def tell(self, call: ProposedCall, result: CallResult) -> None:
-        """Nothing is learned from a call's result."""
+        """Note an interrupt, after which the next run goes on with the same attempt."""
+        if result.state != "interrupted" or call.task_id is None or call.run_id is None:
+            return
+        with self._lock:
+            task = self._tasks[call.task_id]
+            task.interrupted = task.attempt_of(call.run_id)
 
 
-def _curve(history: Sequence[RepeatedTask] | Sequence[AttemptChain] | RetryCurve) -> RetryCurve:
-    if isinstance(history, RetryCurve):
-        return history
-    repeated = [task for task in history if isinstance(task, RepeatedTask)]
-    if repeated:
-        return retry_curve(repeated)
-    return hazard_curve([chain for chain in history if isinstance(chain, AttemptChain)])
+def _tasks(runs: Iterable[LoggedRun] | Iterable[RepeatedTask]) -> list[RepeatedTask]:
+    from tokenomics_plugin.marginal import RepeatedTask, Trial
+
+    tasks: list[RepeatedTask] = []
+    trials: dict[tuple[str, str | None], list[Trial]] = {}
+    for run in runs:
+        if isinstance(run, RepeatedTask):
+            tasks.append(run)
+        elif run.is_success is not None:
+            trial = Trial(is_success=run.is_success, cost=fsum(run.step_costs))
+            trials.setdefault((run.task_id, run.cluster), []).append(trial)
+    return tasks + [
+        RepeatedTask(task_id=task, cluster=cluster, trials=tuple(of_task))
+        for (task, cluster), of_task in trials.items()
+    ]
