@@ -18,33 +18,41 @@ from tokenomics_plugin.waste import Finding
 __all__ = ["RowBuffer"]
 
 _MAX_IDS: Final = 20
+_CHUNK_RUNS: Final = 1024
+"""Runs whose rows are Python objects at a time, which take more memory than tables."""
 _FIRST_ATTEMPT: Final = 1
+_SCHEMAS: Final = {"runs": RUNS, "parties": PARTIES, "causes": CAUSES}
 _Row = tuple[Any, ...]
 
 
 class RowBuffer:
-    """Collects rows, run by run, until they are made tables."""
+    """Collects rows, run by run, and makes tables of them, a thousand runs at a time."""
 
     def __init__(self) -> None:
-        self._runs: list[_Row] = []
-        self._parties: list[_Row] = []
-        self._causes: list[_Row] = []
+        self._count = 0
+        self._rows: dict[str, list[_Row]] = {name: [] for name in _SCHEMAS}
+        self._chunks: dict[str, list[pa.Table]] = {name: [] for name in _SCHEMAS}
 
     def add(self, trajectory: Trajectory, findings: Sequence[Finding], cells: RunCells) -> None:
         """Add one run."""
-        number = len(self._runs)
-        self._runs.append((number, *_run(trajectory, cells), *_money(cells)))
-        self._parties += _parties(number, trajectory, cells)
+        number, rows = self._count, self._rows
+        rows["runs"].append((number, *_run(trajectory, cells), *_money(cells)))
+        rows["parties"] += _parties(number, trajectory, cells)
         if findings:
-            self._causes += _causes(number, findings, cells)
+            rows["causes"] += _causes(number, findings, cells)
+        self._count += 1
+        if self._count % _CHUNK_RUNS == 0:
+            self._seal()
 
     def tables(self) -> dict[str, pa.Table]:
         """The rows so far, by name of the table. Runs are numbered from 0."""
-        return {
-            "runs": _table(self._runs, RUNS),
-            "parties": _table(self._parties, PARTIES),
-            "causes": _table(self._causes, CAUSES),
-        }
+        self._seal()
+        return {name: pa.concat_tables(chunks) for name, chunks in self._chunks.items()}
+
+    def _seal(self) -> None:
+        for name, rows in self._rows.items():
+            self._chunks[name].append(_table(rows, _SCHEMAS[name]))
+            rows.clear()
 
 
 def _table(rows: Sequence[_Row], schema: pa.Schema) -> pa.Table:

@@ -13,13 +13,23 @@ from tokenomics_plugin import semconv
 
 __all__ = [
     "ATTRIBUTES",
+<<<<<<< HEAD
     "EVENTS",
+=======
+    "EVENTS_OF_TASKS",
+>>>>>>> work-analysis
     "OF_PART",
     "OF_TRACES",
     "OUTCOME_EVENTS",
     "OUTCOME_SPANS",
     "SPANS",
+<<<<<<< HEAD
     "STEPS",
+=======
+    "SPANS_OF_TASKS",
+    "STEPS",
+    "TASKS_OF_TRACES",
+>>>>>>> work-analysis
     "TRACE_COUNT",
 ]
 
@@ -181,10 +191,11 @@ SELECT
     epoch_ns(Timestamp)      -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
 FROM otel_logs
 WHERE EventName = '{semconv.EVENT_EVALUATION_RESULT}'
-  AND LogAttributes['{semconv.TASK_ID}'] <> ''   -- absent: NULL here, '' in ClickHouse; left out in both
+  AND LogAttributes['{semconv.TASK_ID}'] <> ''   -- absent: NULL here, '' in ClickHouse; left out in both{{only}}
 ORDER BY Timestamp, ContentKey
 """
-"""Attributes, trace and time of each evaluation event that names a task; those of others name none."""
+"""Attributes, trace and time of each evaluation event that names a task; those of others name none. `{only}` stands
+for nothing, or for `EVENTS_OF_TASKS`."""
 
 OUTCOME_SPANS: Final = f"""
 SELECT
@@ -192,7 +203,21 @@ SELECT
     nullif("Links.TraceId"[1], ''),   -- the judged trace; there may be none
     epoch_ns(Timestamp)               -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
 FROM otel_traces
-WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}'
+WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}'{{only}}
 ORDER BY Timestamp, SpanId
 """
-"""The same of each carrier span, which says it again for backends without logs."""
+"""The same of each carrier span, which says it again for backends without logs; `{only}` as `SPANS_OF_TASKS`."""
+
+TASKS_OF_TRACES: Final = f"""
+SELECT TaskId FROM otel_traces WHERE TaskId <> '' AND TraceId IN (SELECT unnest(?))
+UNION
+SELECT TaskId FROM otel_traces
+WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}' AND "Links.TraceId"[1] IN (SELECT unnest(?))
+UNION
+SELECT LogAttributes['{semconv.TASK_ID}'] FROM otel_logs
+WHERE EventName = '{semconv.EVENT_EVALUATION_RESULT}' AND TraceId IN (SELECT unnest(?))
+"""
+"""The tasks that the spans of some traces name, or outcomes that name these traces."""
+EVENTS_OF_TASKS: Final = f"\n  AND LogAttributes['{semconv.TASK_ID}'] IN (SELECT unnest(?))"
+SPANS_OF_TASKS: Final = "\n  AND TaskId IN (SELECT unnest(?))"
+"""Narrow outcomes to those of a list of tasks."""

@@ -127,7 +127,7 @@ class TraceStore:
             traces: Trace ids; `None` for all.
             part: (index, count): one of so many parts of all traces, for as many processes; `None` for all.
         """
-        latest = latest_outcomes(self.outcomes())
+        latest = latest_outcomes(self.outcomes(traces=traces))
         yield from read_trajectories(
             self._rows(*_narrowed(queries.STEPS, traces, part)),
             outcomes=latest,
@@ -144,18 +144,25 @@ class TraceStore:
         row = next(self._rows(queries.ATTRIBUTES, (trace_id, span_id)), None)
         return None if row is None else dict(row[0])
 
+<<<<<<< HEAD
     def events(self, name: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         """Attributes of each span event of a name, and of its span, by start of the span; values as text."""
         return ((dict(event), dict(span)) for event, span in self._rows(queries.EVENTS, (name, name)))
 
     def outcomes(self) -> Iterator[Outcome]:
+=======
+    def outcomes(self, *, traces: Sequence[str] | None = None) -> Iterator[Outcome]:
+>>>>>>> work-analysis
         """Every outcome that arrived, as an event or in its carrier span, so mostly twice.
 
         Ones that cannot be read are left out, and a warning says how many and why.
+
+        Args:
+            traces: Trace ids, for the outcomes of all tasks that have to do with them; `None` for all outcomes.
         """
         malformed, problem = 0, ValueError()
-        for query in (queries.OUTCOME_EVENTS, queries.OUTCOME_SPANS):
-            for row in self._rows(query):
+        for query, parameters in self._outcome_queries(traces):
+            for row in self._rows(query, parameters):
                 try:
                     outcome = records.outcome(row)
                 except ValueError as error:
@@ -164,6 +171,14 @@ class TraceStore:
                     yield outcome
         if malformed:
             _logger.warning("%s: %d outcomes could not be read, the last: %s", self._path, malformed, problem)
+
+    def _outcome_queries(self, traces: Sequence[str] | None) -> Iterator[tuple[str, list[object]]]:
+        if traces is None:
+            yield from ((query.format(only=""), []) for query in (queries.OUTCOME_EVENTS, queries.OUTCOME_SPANS))
+            return
+        tasks = [task_id for (task_id,) in self._rows(queries.TASKS_OF_TRACES, [list(traces)] * 3)]
+        yield queries.OUTCOME_EVENTS.format(only=queries.EVENTS_OF_TASKS), [tasks]
+        yield queries.OUTCOME_SPANS.format(only=queries.SPANS_OF_TASKS), [tasks]
 
     def _rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         with errors_of(self._path), self._connection.cursor() as cursor:
