@@ -6,12 +6,8 @@ next, and the parts are added up: ledgers merge, tables are laid end to end.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Iterator, Sequence
-=======
 import gc
-from collections.abc import Sequence
->>>>>>> work-analysis
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass

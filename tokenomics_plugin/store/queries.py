@@ -13,23 +13,16 @@ from tokenomics_plugin import semconv
 
 __all__ = [
     "ATTRIBUTES",
-<<<<<<< HEAD
     "EVENTS",
-=======
     "EVENTS_OF_TASKS",
->>>>>>> work-analysis
     "OF_PART",
     "OF_TRACES",
     "OUTCOME_EVENTS",
     "OUTCOME_SPANS",
     "SPANS",
-<<<<<<< HEAD
-    "STEPS",
-=======
     "SPANS_OF_TASKS",
     "STEPS",
     "TASKS_OF_TRACES",
->>>>>>> work-analysis
     "TRACE_COUNT",
 ]
 

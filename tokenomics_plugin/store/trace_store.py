@@ -144,15 +144,11 @@ class TraceStore:
         row = next(self._rows(queries.ATTRIBUTES, (trace_id, span_id)), None)
         return None if row is None else dict(row[0])
 
-<<<<<<< HEAD
     def events(self, name: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         """Attributes of each span event of a name, and of its span, by start of the span; values as text."""
         return ((dict(event), dict(span)) for event, span in self._rows(queries.EVENTS, (name, name)))
 
-    def outcomes(self) -> Iterator[Outcome]:
-=======
     def outcomes(self, *, traces: Sequence[str] | None = None) -> Iterator[Outcome]:
->>>>>>> work-analysis
         """Every outcome that arrived, as an event or in its carrier span, so mostly twice.
 
         Ones that cannot be read are left out, and a warning says how many and why.
