@@ -153,12 +153,12 @@ def main(count: int) -> None:
     # What a tool does to the world is not in a trace: declared as reading, a look-up that is repeated is waste.
     looks_up = SideEffects(read={"total_price"})
     report = make_report(DB, PriceBook.from_toml(PRICE_BOOK), side_effects=looks_up)
-    write_report(report, "text", "-")
+    write_report(report.only("finance"), "text", "-")
     write_report(report, "html", "report.html")
     if not agrees(report.summary, own):
         sys.exit("the report and the script's own count differ")
     prices = os.path.relpath(PRICE_BOOK)
-    print("\nOpen report.html next. The store is demo.duckdb; the same pages live, with lists and traces to look into:")
+    print("\nOpen report.html next: it has the pages for engineers too. Live, with lists and traces to look into:")
     print(f"  .venv/bin/tokenomics collect --db {DB} --prices {prices}    # then open http://127.0.0.1:4318")
 
 

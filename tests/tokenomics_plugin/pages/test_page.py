@@ -125,7 +125,7 @@ def test_one_page_is_shown_at_a_time_and_named_to_a_screen_reader(open_report: O
     assert opened.page.locator("article.page:visible").count() == 1
     opened.page.get_by_role("link", name="Engineering").focus()
     opened.page.keyboard.press("Enter")
-    assert opened.page.locator("#engineering").is_visible()
+    opened.page.wait_for_selector("#engineering", state="visible")
     assert not opened.page.locator("#finance").is_visible()
     assert opened.page.locator("nav [aria-current=page]").inner_text() == "Engineering"
 
