@@ -24,6 +24,7 @@ from tokenomics_plugin.analysis.logged_runs import logged_run
 from tokenomics_plugin.analysis.rows import RowBuffer
 from tokenomics_plugin.analysis.tables import TASKS
 from tokenomics_plugin.cells import CellLedger
+from tokenomics_plugin.credit import evidence_of
 from tokenomics_plugin.policies import LoggedDecision
 from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.report.summary import Summary, summarize
@@ -131,7 +132,7 @@ def _part(settings: _Settings, index: int, count: int) -> _Part:
         for trajectory in store.trajectories(side_effects=settings.side_effects, part=part):
             found = scan(trajectory, settings.detectors)
             problems.update(found.problems)
-            cells = ledger.add(trajectory, flags=flags_of(found.findings))
+            cells = ledger.add(trajectory, flags=flags_of(found.findings), evidence=evidence_of(trajectory))
             rows.add(trajectory, found.findings, cells)
             if _is_sampled(trajectory.trace_id, settings.simulated_share):
                 run = logged_run(trajectory, cells.call_costs)

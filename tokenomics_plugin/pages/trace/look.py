@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tokenomics_plugin.cells import Cell, CellLedger, CellSummary, Label, Part, Tier, cells_of
+from tokenomics_plugin.credit import evidence_of
 from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.store import TraceStore
@@ -70,9 +71,9 @@ class TraceLook:
         claims: list[Claim] = []
         for trajectory in trajectories:
             findings = scan(trajectory, detectors).findings
-            flags = flags_of(findings)
-            ledger.add(trajectory, flags=flags)
-            of_trajectory = list(cells_of(trajectory, prices, flags=flags))
+            flags, evidence = flags_of(findings), evidence_of(trajectory)
+            ledger.add(trajectory, flags=flags, evidence=evidence)
+            of_trajectory = list(cells_of(trajectory, prices, flags=flags, evidence=evidence))
             cells += of_trajectory
             claims += _claims(findings, of_trajectory)
         return cls(

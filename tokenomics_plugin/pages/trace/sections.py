@@ -10,6 +10,7 @@ from typing import Final
 from tokenomics_plugin.cells import BlockCost, Label, Reconciliation, Tier
 from tokenomics_plugin.pages.trace.caches import cache_chart
 from tokenomics_plugin.pages.trace.look import Claim, TraceLook
+from tokenomics_plugin.pages.trace.slices import slice_section
 from tokenomics_plugin.pages.trace.tree import icicle, shade_of
 from tokenomics_plugin.report.document import (
     Bar,
@@ -82,6 +83,7 @@ def trace_sections(look: TraceLook, *, detectors: Sequence[Detector]) -> tuple[S
             lead="Each row is a finding, with the spans that it claims and what it rests on.",
             blocks=(_causes(look, names), _claims(look, names)),
         ),
+        slice_section(look),
         Section(
             id="rent",
             title="What was carried, and for how long",
