@@ -27,23 +27,57 @@ class SideCodec:
     """
 
     def __init__(self, transform: SideTransform, recipe: QuantizerRecipe) -> None:
-        self.rotation = transform.rotation.double()
-        self.mean = transform.mean.double() if recipe.centred and transform.mean is not None else None
+        self._exact = transform.rotation.double()
+        self._exact_mean = transform.mean.double() if recipe.centred and transform.mean is not None else None
         self._recipe = recipe
         self._feedback = _feedback(transform, recipe)
+        self.rotation = transform.rotation.float()
+        """(H or 1, D, D), float32."""
+        self.mean = None if self._exact_mean is None else self._exact_mean.float()
+        """What is subtracted before the rotation, (H, D), float32."""
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+        return self.rotation.shape[-1]
+
+    @property
+    def groups(self) -> int:
+        """Scales a head."""
+        return self.head_dim // (self._recipe.group_size or self.head_dim)
+
+    def to(self, device: torch.device) -> None:
+        """Move what is multiplied with."""
+        self._exact, self.rotation = self._exact.to(device), self.rotation.to(device)
+        if self._exact_mean is not None and self.mean is not None:
+            self._exact_mean, self.mean = self._exact_mean.to(device), self.mean.to(device)
+        if self._feedback is not None:
+            self._feedback = self._feedback.to(device)
 
     def encode(self, rows: Tensor) -> PackedTokens:
         """Codes of (B, H, T, D)."""
         exact = rows.double()
-        if self.mean is not None:
-            exact = exact - self.mean.to(rows.device)[:, None]
-        return quantize(exact @ self.rotation.to(rows.device), self._recipe, feedback=self._feedback)
+        if self._exact_mean is not None:
+            exact = exact - self._exact_mean[:, None]
+        return quantize(exact @ self._exact, self._recipe, feedback=self._feedback)
 
     def decode(self, packed: PackedTokens) -> Tensor:
         """What codes stand for, turned back and with the mean added, (B, H, T, D), float32."""
-        rows = dequantize(packed)
-        restored = rows @ self.rotation.to(rows.device, torch.float32).mT
-        return restored if self.mean is None else restored + self.mean.to(rows.device, torch.float32)[:, None]
+        return self.unrotate(dequantize(packed)) + (0 if self.mean is None else self.mean[:, None])
+
+    def rotate(self, rows: Tensor) -> Tensor:
+        """Rows of every head, or of the query heads that share it, (B, Hq, N, D), float32."""
+        return _by_head(rows.float(), self.rotation)
+
+    def unrotate(self, rows: Tensor) -> Tensor:
+        """The inverse of `rotate`."""
+        return _by_head(rows.float(), self.rotation.mT)
+
+
+def _by_head(rows: Tensor, matrix: Tensor) -> Tensor:
+    if matrix.shape[0] == 1:
+        return rows @ matrix[0]
+    return (rows.unflatten(1, (matrix.shape[0], -1)) @ matrix[:, None]).flatten(1, 2)
 
 
 def _feedback(transform: SideTransform, recipe: QuantizerRecipe) -> Tensor | None:

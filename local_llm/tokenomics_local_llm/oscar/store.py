@@ -3,11 +3,16 @@
 The windows keep keys and values as the model computed them, not rotated as OSCAR does: they stay exact to the bit,
 nothing has to be rotated while it is still in a window, and a token is rotated in the same way however it arrived. The
 layout is a function of the number of tokens alone, so codes do not depend on how a prompt was cut.
+
+Sequences of a batch may begin at different positions, the ones before being padding. Each has the sink at its own
+beginning; codes and recent tokens lie at the same positions for all, and a token that is in a sink counts only there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,14 +21,44 @@ from tokenomics_local_llm.oscar.codec import SideCodec
 from tokenomics_local_llm.oscar.packing import CODES_PER_BYTE, PackedTokens
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
 
-__all__ = ["PackedStore", "SideStore"]
+__all__ = ["Held", "PackedStore", "SideStore", "Starts"]
 
-_GROWTH = 8  # a full buffer grows by an eighth: little is held in vain, and a token is copied eight times on average
-_ENCODED_AT_ONCE = 2048  # tokens; bounds what a long prompt needs beside its codes
+_GROWTH: Final = 8  # a full buffer grows by an eighth: little is held in vain, and a token is copied few times
+_ENCODED_AT_ONCE: Final = 2048  # tokens; bounds what a long prompt needs beside its codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts:
+    """Where the sequences of a batch begin."""
+
+    rows: Tensor
+    """The first position of each sequence that is not padding, (B,), int64."""
+    earliest: int
+    """The smallest of them when the batch was made: nothing before it is kept."""
+
+    @classmethod
+    def of_mask(cls, attention_mask: Tensor) -> Starts | None:
+        """Of a batch's mask (B, T), which is 0 for padding; `None` where nothing is padded.
+
+        Raises:
+            ValueError: If something other than the beginning of a row is masked.
+        """
+        present = attention_mask.bool()
+        rows = present.int().argmax(-1)
+        if not bool((present.sum(-1) == present.shape[1] - rows).all()):
+            raise ValueError(
+                "the attention mask hides more than the beginning of its rows: pad on the left, and give every row at "
+                "least one token"
+            )
+        return cls(rows=rows, earliest=int(rows.min())) if bool(rows.any()) else None
+
+    def each_row(self, change: Callable[[Tensor], Tensor]) -> Starts:
+        """Repeated, selected or reordered with their sequences."""
+        return Starts(rows=change(self.rows), earliest=self.earliest)
 
 
 class _Buffer:
-    """Tensors of (B, H, T, ...) that grow at the end of T and shrink at either."""
+    """A tensor of (B, H, T, ...) that grows at the end of T; views of it stay what they were until it is truncated."""
 
     def __init__(self, empty: Tensor) -> None:
         self._data = empty
@@ -40,32 +75,28 @@ class _Buffer:
     def append(self, rows: Tensor) -> None:
         needed = self.tokens + rows.shape[2]
         if needed > self._data.shape[2]:
-            self._grow(needed)
+            self._move(self.view, needed + self.tokens // _GROWTH)
         self._data[:, :, self.tokens : needed] = rows
         self.tokens = needed
 
-    def _grow(self, needed: int) -> None:
-        room = max(needed, self.tokens + self.tokens // _GROWTH) if self.tokens else needed
-        grown = self._data.new_empty(*self._data.shape[:2], room, *self._data.shape[3:])
-        grown[:, :, : self.tokens] = self.view
-        self._data = grown
+    def drop_front(self, tokens: int, *, room: int) -> None:
+        self._move(self.view[:, :, tokens:], max(room, self.tokens - tokens))
+        self.tokens -= tokens
+
+    def _move(self, kept: Tensor, room: int) -> None:
+        data = kept.new_empty(*kept.shape[:2], room, *kept.shape[3:])
+        data[:, :, : kept.shape[2]] = kept
+        self._data = data
 
     def truncate(self, tokens: int) -> None:
         self.tokens = tokens
-
-    def drop_front(self, tokens: int, *, room: int) -> None:
-        kept = self.view[:, :, tokens:]
-        self.tokens -= tokens
-        data = self._data.new_empty(*self._data.shape[:2], max(room, self.tokens), *self._data.shape[3:])
-        data[:, :, : self.tokens] = kept
-        self._data = data
 
     def each_row(self, change: Callable[[Tensor], Tensor]) -> None:
         self._data = change(self._data)
 
 
 class PackedStore:
-    """The codes of one side, growing; what a kernel reads is `view()`."""
+    """The codes of one side, growing; what a kernel reads is `view`."""
 
     def __init__(self, batch: int, heads: int, head_dim: int, groups: int, device: torch.device) -> None:
         def empty(width: int, dtype: torch.dtype) -> _Buffer:
@@ -85,6 +116,7 @@ class PackedStore:
         """Bytes held, room for growth included."""
         return sum(buffer.nbytes for buffer in self._buffers)
 
+    @property
     def view(self) -> PackedTokens:
         """All tokens, without a copy."""
         return PackedTokens(codes=self._codes.view, scale=self._scale.view, minimum=self._minimum.view)
@@ -105,56 +137,143 @@ class PackedStore:
             buffer.each_row(change)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One side of a layer at one moment; views, which stay what they are while the store goes on."""
+
+    sink: Tensor
+    """(B, H, S, D): the first tokens of each sequence from its own beginning."""
+    packed: PackedTokens
+    """Codes of what lies between the windows."""
+    recent: Tensor
+    """(B, H, R, D): the newest tokens, those of the current call included."""
+    tokens: int
+    """Positions so far, padding included."""
+    starts: Starts | None
+    """Where the sequences begin; `None` is position 0 for all."""
+    codec: SideCodec
+    """What the codes were made by."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of what `restore` returns."""
+        batch, heads, _, channels = self.recent.shape
+        return batch, heads, self.tokens, channels
+
+    def restore(self) -> Tensor:
+        """All tokens in the model's own space and dtype, (B, H, T, D); padding that is not kept is 0."""
+        parts = [self.recent]
+        if self.packed.tokens:
+            parts.insert(0, self.codec.decode(self.packed).to(self.recent.dtype))
+        if self.starts is None:
+            return torch.cat([self.sink, *parts], dim=2)
+        later = torch.cat(parts, dim=2)
+        restored = later.new_zeros(self.shape)
+        restored[:, :, self.tokens - later.shape[2] :] = later
+        for row, start in enumerate(self.starts.rows.tolist()):
+            own = self.sink[row, :, : max(self.tokens - start, 0)]
+            restored[row, :, start : start + own.shape[1]] = own
+        return restored
+
+
 class SideStore:
     """The keys, or the values, of one layer.
 
     Args:
-        first: The first tokens, (B, H, T, D), for their shape and dtype; they are not stored yet.
+        first: The first tokens, (B, H, T, D), for their shape, dtype and device; they are not stored yet.
         codec: To codes and back.
         recipe: Windows.
-        groups: Scales a head.
+        starts: Where the sequences begin.
     """
 
-    def __init__(self, first: Tensor, codec: SideCodec, recipe: OscarRecipe, groups: int) -> None:
+    def __init__(self, first: Tensor, codec: SideCodec, recipe: OscarRecipe, starts: Starts | None) -> None:
         batch, heads, _, channels = first.shape
+        codec.to(first.device)
         self._codec = codec
         self._recipe = recipe
-        self.sink = _Buffer(first.new_empty(batch, heads, 0, channels))
-        self.packed = PackedStore(batch, heads, channels, groups, first.device)
-        self.recent = _Buffer(first.new_empty(batch, heads, 0, channels))
-        self._dtype = first.dtype
-
-    @property
-    def tokens(self) -> int:
-        """Tokens held."""
-        return self.sink.tokens + self.packed.tokens + self.recent.tokens
+        self._starts = starts
+        self._earliest = starts.earliest if starts else 0
+        self._sink = first.new_zeros(batch, heads, recipe.sink_tokens, channels)
+        self._packed = PackedStore(batch, heads, channels, codec.groups, first.device)
+        self._recent = _Buffer(first.new_empty(batch, heads, 0, channels))
+        self.tokens = 0
+        """Positions so far, padding included."""
 
     @property
     def nbytes(self) -> int:
         """Bytes held, room for growth included."""
-        return self.sink.nbytes + self.packed.nbytes + self.recent.nbytes
+        return self._sink.numel() * self._sink.element_size() + self._packed.nbytes + self._recent.nbytes
 
-    def append(self, rows: Tensor) -> None:
-        """Add newer tokens (B, H, T, D), and quantise those that leave the recent window."""
-        first = min(self._recipe.sink_tokens - self.sink.tokens, rows.shape[2])
-        if first > 0:
-            self.sink.append(rows[:, :, :first])
-            rows = rows[:, :, first:]
-        self.recent.append(rows)
-        leaving = self._recipe.quantized_tokens(self.tokens) - self.packed.tokens
-        if leaving > 0:
-            for part in self.recent.view[:, :, :leaving].split(_ENCODED_AT_ONCE, dim=2):
-                self.packed.append(self._codec.encode(part))
-            self.recent.drop_front(leaving, room=self._recipe.recent_tokens + self._recipe.demotion_tokens)
+    @property
+    def held(self) -> Held:
+        """All of it as it is now."""
+        filled = self._sink if self._starts else self._sink[:, :, : self.tokens]
+        return Held(
+            sink=filled, packed=self._packed.view, recent=self._recent.view, tokens=self.tokens, starts=self._starts,
+            codec=self._codec,
+        )  # fmt: skip
 
-    def restore(self) -> Tensor:
-        """All tokens in the model's own space and dtype, (B, H, T, D)."""
-        parts = [self.sink.view, self.recent.view]
-        if self.packed.tokens:
-            parts.insert(1, self._codec.decode(self.packed.view()).to(self._dtype))
-        return torch.cat(parts, dim=2)
+    def append(self, rows: Tensor) -> Held:
+        """Add newer tokens (B, H, T, D); what leaves the recent window becomes codes.
+
+        Returns:
+            What was held before anything left: the new tokens as they came.
+        """
+        self._fill_sink(rows)
+        beyond = max(self._earliest + self._recipe.sink_tokens - self.tokens, 0)
+        self.tokens += rows.shape[2]
+        self._recent.append(rows[:, :, beyond:])
+        held = self.held
+        self._demote()
+        return held
+
+    def _fill_sink(self, rows: Tensor) -> None:
+        if self._starts is None:
+            room = self._sink[:, :, self.tokens : self.tokens + rows.shape[2]]
+            room.copy_(rows[:, :, : room.shape[2]])
+            return
+        for row, start in enumerate(self._starts.rows.tolist()):
+            first = max(start - self.tokens, 0)  # of the new tokens, the first that is no padding
+            room = self._sink[row, :, max(self.tokens - start, 0) :]
+            own = rows[row, :, first : first + room.shape[1]]
+            room[:, : own.shape[1]] = own
+
+    def _demote(self) -> None:
+        leaving = self._recipe.quantized_tokens(self.tokens - self._earliest) - self._packed.tokens
+        if leaving <= 0:
+            return
+        for part in self._recent.view[:, :, :leaving].split(_ENCODED_AT_ONCE, dim=2):
+            self._packed.append(self._codec.encode(part))
+        self._recent.drop_front(leaving, room=self._recipe.recent_tokens + self._recipe.demotion_tokens)
+
+    def crop(self, tokens: int) -> None:
+        """Keep the first `tokens` positions.
+
+        Codes cannot become exact again: what remains of a block that was quantised goes back to the recent window as
+        its codes stand for it, and whole blocks stay codes.
+        """
+        removed = self.tokens - tokens
+        self.tokens = tokens
+        if removed <= self._recent.tokens:
+            self._recent.truncate(self._recent.tokens - removed)
+            return
+        left = max(self._packed.tokens + self._recent.tokens - removed, 0)
+        whole = left - left % self._recipe.demotion_tokens
+        tail = self._codec.decode(_between(self._packed.view, whole, left))
+        self._packed.truncate(whole)
+        self._recent.truncate(0)
+        self._recent.append(tail.to(self._sink.dtype))
 
     def each_row(self, change: Callable[[Tensor], Tensor]) -> None:
         """Repeat, select or reorder the sequences."""
-        for part in (self.sink, self.packed, self.recent):
-            part.each_row(change)
+        self._sink = change(self._sink)
+        self._packed.each_row(change)
+        self._recent.each_row(change)
+        self._starts = self._starts.each_row(change) if self._starts else None
+
+
+def _between(packed: PackedTokens, first: int, last: int) -> PackedTokens:
+    part = slice(first, last)
+    return PackedTokens(
+        codes=packed.codes[:, :, part], scale=packed.scale[:, :, part], minimum=packed.minimum[:, :, part]
+    )

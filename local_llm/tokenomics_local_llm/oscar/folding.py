@@ -1,0 +1,78 @@
+"""The rotation of values, moved into the weights around it, where it costs nothing at run time.
+
+What a head reads, the sum of p_t v_t, is linear in its values. So v_proj may write rotated values, and the columns of
+o_proj that read the head turn them back: the model computes the same, and its cache receives values that are already
+rotated. Keys have no such place, because the position encoding comes between their projection and the cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tokenomics_local_llm.oscar.transform import Rotations
+
+__all__ = ["fold_value_rotations", "output_metrics"]
+
+
+def output_metrics(model: PreTrainedModel) -> dict[int, Tensor]:
+    """What an error in a head's output costs after the output projection, for each layer and key-value head.
+
+    Returns:
+        The sum of W^T W over the query heads of each key-value head, (H, D, D), float64, by the layer's index.
+    """
+    metrics = {}
+    for layer, attention in _attentions(model).items():
+        heads, head_dim = _value_heads(attention), attention.head_dim
+        weight = attention.o_proj.weight.detach().double().unflatten(1, (heads, -1, head_dim))
+        metrics[layer] = torch.einsum("ohgd,ohge->hde", weight, weight).cpu()
+    return metrics
+
+
+@torch.no_grad()
+def fold_value_rotations(model: PreTrainedModel, rotations: Rotations) -> None:
+    """Rotate the values that a model computes, in place, and what reads them back; its logits stay the same.
+
+    Products are taken in float64 and rounded once to the weights' dtype.
+
+    Raises:
+        ValueError: If the model's attention has no separate `v_proj` and `o_proj`, or was folded before.
+    """
+    attentions = _attentions(model)
+    for layer, side in rotations.values.items():
+        attention = attentions[layer]
+        heads, head_dim = _value_heads(attention), attention.head_dim
+        rotation = side.rotation.double().expand(heads, -1, -1).to(attention.v_proj.weight.device)
+        write, read = attention.v_proj, attention.o_proj
+        rows = write.weight.double().unflatten(0, (heads, head_dim))
+        _set(write.weight, (rotation.mT @ rows).flatten(0, 1))
+        if write.bias is not None:
+            bias = write.bias.double().unflatten(0, (heads, 1, head_dim))
+            _set(write.bias, (bias @ rotation).flatten())
+        columns = read.weight.double().unflatten(1, (heads, -1, head_dim))
+        _set(read.weight, torch.einsum("ohgd,hde->ohge", columns, rotation).flatten(1))
+
+
+def _set(parameter: nn.Parameter, exact: Tensor) -> None:
+    parameter.copy_(exact.to(parameter.dtype))
+
+
+def _value_heads(attention: Any) -> int:
+    return int(attention.v_proj.out_features // attention.head_dim)
+
+
+def _attentions(model: PreTrainedModel) -> dict[int, Any]:
+    found = {
+        module.layer_idx: module
+        for module in model.modules()
+        if all(hasattr(module, name) for name in ("v_proj", "o_proj", "head_dim", "layer_idx"))
+    }
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no attention with separate v_proj and o_proj, into which a rotation of values "
+            "could be folded: leave it unfolded, which costs one small product a step"
+        )
+    return found
