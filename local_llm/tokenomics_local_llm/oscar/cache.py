@@ -337,8 +337,8 @@ def _attend_codes(
     decode_attention: DecodeAttention,
     first: Tensor | None,
 ) -> Part:
-    part = decode_attention(keys.codec.rotate(query), keys.packed, values.packed, scaling, first=first)
-    output, lse = values.codec.unrotate(part.output), part.lse
+    part = decode_attention(keys.codec.turn_query(query), keys.packed, values.packed, scaling, first=first)
+    output, lse = values.codec.turn_back(part.output), part.lse
     if values.codec.mean is not None:
         output = output + _per_query_head(values.codec.mean, output.shape[1])[:, None]
     if keys.codec.mean is not None:  # the same for all codes of a head, but not for the windows beside them

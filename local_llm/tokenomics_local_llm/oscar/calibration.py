@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import torch
@@ -26,6 +27,7 @@ __all__ = ["ValueObjective", "collect_moments", "fit_rotations"]
 ValueObjective = Literal["energy", "output", "covariance"]
 
 _NAME: Final = "tokenomics_calibration"
+_SPREAD_DAMPING: Final = 0.01  # of the mean variance: directions that calibration hardly saw are not blown up
 
 
 def collect_moments(
@@ -67,7 +69,8 @@ def fit_rotations(
     *,
     per_head: bool = True,
     fitted: bool = True,
-    value_objective: ValueObjective = "energy",
+    whitening: float = 0.0,
+    value_objective: ValueObjective = "covariance",
     output_metrics: dict[int, Tensor] | None = None,
 ) -> Rotations:
     """Rotations, means and metrics of each layer.
@@ -76,33 +79,69 @@ def fit_rotations(
         moments: What `collect_moments` returns.
         per_head: One rotation a key-value head; else one a layer, of the heads' mean moment, as OSCAR publishes them.
         fitted: U H P; else a Hadamard matrix, which needs no moments.
+        whitening: How far strong directions are scaled down before they are rotated: each by its variance to the power
+            -`whitening` / 2. 0 is orthogonal, 1 leaves all directions alike.
         value_objective: What the rotation of values diagonalises.
         output_metrics: What `folding.output_metrics` returns, for rounding values channel after channel.
     """
     keys, values = {}, {}
     for layer, sums in moments.items():
         query = sums.query / (sums.tokens * sums.query_heads)
-        value = _value_moment(sums, value_objective)
-        keys[layer] = _side(query, sums.key_sum / sums.tokens, query, per_head=per_head, fitted=fitted)
-        metric = None if output_metrics is None else output_metrics[layer]
-        values[layer] = _side(value, sums.value_sum / sums.tokens, metric, per_head=per_head, fitted=fitted)
+        key_mean = sums.key_sum / sums.tokens
+        key = sums.key / sums.tokens - key_mean.unsqueeze(-1) * key_mean.unsqueeze(-2)
+        fit = _Fit(per_head=per_head, fitted=fitted, whitening=whitening)
+        keys[layer] = fit.side(None, spread=key, mean=key_mean, metric=query)
+        values[layer] = fit.side(
+            _value_moment(sums, value_objective),
+            spread=sums.value / sums.tokens,
+            mean=sums.value_sum / sums.tokens,
+            metric=None if output_metrics is None else output_metrics[layer],
+        )
     return Rotations(keys=keys, values=values)
 
 
-def _side(moment: Tensor, mean: Tensor, metric: Tensor | None, *, per_head: bool, fitted: bool) -> SideTransform:
-    shared = moment if per_head else moment.mean(0, keepdim=True)
-    if fitted:
-        rotation, eigenvalues = rotation_of_moment(shared)
-    else:
-        size = moment.shape[-1]
-        rotation, eigenvalues = hadamard(size)[None], torch.ones(1, size, dtype=torch.float64)
-    rotated = None if metric is None else rotation.mT @ (metric if per_head else metric.mean(0, keepdim=True)) @ rotation
-    return SideTransform(
-        rotation=rotation.float(),
-        eigenvalues=eigenvalues.float(),
-        mean=mean.float(),
-        metric=None if rotated is None else rotated.float(),
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    per_head: bool
+    fitted: bool
+    whitening: float
+
+    def side(self, moment: Tensor | None, *, spread: Tensor, mean: Tensor, metric: Tensor | None) -> SideTransform:
+        """Of the moment of what is turned or, where that is `None`, of the metric of what reads it."""
+        scaling = self._scaling(self._shared(spread))
+        if moment is None:
+            assert metric is not None
+            undone = torch.linalg.inv(scaling)
+            scaled = undone @ self._shared(metric) @ undone.mT
+        else:
+            scaled = scaling.mT @ self._shared(moment) @ scaling
+        rotation, eigenvalues = self._rotation(scaled)
+        turn = scaling @ rotation
+        back = torch.linalg.inv(turn)
+        cost = None if metric is None else back @ self._shared(metric) @ back.mT
+        return SideTransform(
+            rotation=turn.float(),
+            eigenvalues=eigenvalues.float(),
+            inverse=back.float() if self.whitening else None,
+            mean=mean.float(),
+            metric=None if cost is None else cost.float(),
+        )
+
+    def _shared(self, moment: Tensor) -> Tensor:
+        return moment if self.per_head else moment.mean(0, keepdim=True)
+
+    def _rotation(self, moment: Tensor) -> tuple[Tensor, Tensor]:
+        if self.fitted:
+            return rotation_of_moment(moment)
+        heads, size, _ = moment.shape
+        return hadamard(size).expand(heads, -1, -1), torch.ones(heads, size, dtype=torch.float64)
+
+    def _scaling(self, spread: Tensor) -> Tensor:
+        size = spread.shape[-1]
+        level = spread.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        damped = spread / level + _SPREAD_DAMPING * torch.eye(size, dtype=torch.float64)
+        variances, directions = torch.linalg.eigh(damped)
+        return (directions * variances.pow(-self.whitening / 2).unsqueeze(-2)) @ directions.mT
 
 
 def _value_moment(sums: LayerMoments, objective: ValueObjective) -> Tensor:

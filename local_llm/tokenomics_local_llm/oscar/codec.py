@@ -28,11 +28,12 @@ class SideCodec:
 
     def __init__(self, transform: SideTransform, recipe: QuantizerRecipe) -> None:
         self._exact = transform.rotation.double()
+        self._back = transform.back.float()
         self._exact_mean = transform.mean.double() if recipe.centred and transform.mean is not None else None
         self._recipe = recipe
         self._feedback = _feedback(transform, recipe)
         self.rotation = transform.rotation.float()
-        """(H or 1, D, D), float32."""
+        """What keys or values are multiplied by, (H or 1, D, D), float32."""
         self.mean = None if self._exact_mean is None else self._exact_mean.float()
         """What is subtracted before the rotation, (H, D), float32."""
 
@@ -48,7 +49,7 @@ class SideCodec:
 
     def to(self, device: torch.device) -> None:
         """Move what is multiplied with."""
-        self._exact, self.rotation = self._exact.to(device), self.rotation.to(device)
+        self._exact, self._back, self.rotation = (part.to(device) for part in (self._exact, self._back, self.rotation))
         if self._exact_mean is not None and self.mean is not None:
             self._exact_mean, self.mean = self._exact_mean.to(device), self.mean.to(device)
         if self._feedback is not None:
@@ -63,15 +64,16 @@ class SideCodec:
 
     def decode(self, packed: PackedTokens) -> Tensor:
         """What codes stand for, turned back and with the mean added, (B, H, T, D), float32."""
-        return self.unrotate(dequantize(packed)) + (0 if self.mean is None else self.mean[:, None])
+        restored = self.turn_back(dequantize(packed))
+        return restored if self.mean is None else restored + self.mean[:, None]
 
-    def rotate(self, rows: Tensor) -> Tensor:
-        """Rows of every head, or of the query heads that share it, (B, Hq, N, D), float32."""
-        return _by_head(rows.float(), self.rotation)
+    def turn_query(self, query: Tensor) -> Tensor:
+        """What a query (B, Hq, N, D) has to be to meet turned keys with the same product; float32."""
+        return _by_head(query.float(), self._back.mT)
 
-    def unrotate(self, rows: Tensor) -> Tensor:
-        """The inverse of `rotate`."""
-        return _by_head(rows.float(), self.rotation.mT)
+    def turn_back(self, rows: Tensor) -> Tensor:
+        """Turned values, or sums of them over the query heads that share a head, as they were; float32."""
+        return _by_head(rows.float(), self._back)
 
 
 def _by_head(rows: Tensor, matrix: Tensor) -> Tensor:

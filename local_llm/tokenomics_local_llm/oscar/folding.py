@@ -45,7 +45,8 @@ def fold_value_rotations(model: PreTrainedModel, rotations: Rotations) -> None:
     for layer, side in rotations.values.items():
         attention = attentions[layer]
         heads, head_dim = _value_heads(attention), attention.head_dim
-        rotation = side.rotation.double().expand(heads, -1, -1).to(attention.v_proj.weight.device)
+        device = attention.v_proj.weight.device
+        rotation, back = (part.double().expand(heads, -1, -1).to(device) for part in (side.rotation, side.back))
         write, read = attention.v_proj, attention.o_proj
         rows = write.weight.double().unflatten(0, (heads, head_dim))
         _set(write.weight, (rotation.mT @ rows).flatten(0, 1))
@@ -53,7 +54,7 @@ def fold_value_rotations(model: PreTrainedModel, rotations: Rotations) -> None:
             bias = write.bias.double().unflatten(0, (heads, 1, head_dim))
             _set(write.bias, (bias @ rotation).flatten())
         columns = read.weight.double().unflatten(1, (heads, -1, head_dim))
-        _set(read.weight, torch.einsum("ohgd,hde->ohge", columns, rotation).flatten(1))
+        _set(read.weight, torch.einsum("ohgd,hed->ohge", columns, back).flatten(1))
 
 
 def _set(parameter: nn.Parameter, exact: Tensor) -> None:

@@ -1,51 +1,56 @@
 """Rows of a rotated head to 2-bit codes: the reference that every kernel is compared with.
 
-A row is one token of one head. The largest entries are clipped, each group gets a minimum and a step, kept in float16,
-and the codes are chosen against these stored numbers, not against finer ones that no reader will have.
+A row is one token of one head. First each group gets a range, a minimum and a step, which is rounded to float16; then
+the codes are chosen against these stored numbers, not against finer ones that no reader will have.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import product
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from tokenomics_local_llm.oscar.packing import PackedTokens, pack_codes
 
-__all__ = ["QuantizerRecipe", "Refit", "clip_threshold", "feedback_of_metric", "quantize"]
+__all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "quantize"]
 
-Refit = Literal["none", "least_squares", "unbiased"]
-_LEVELS = 3
-_SMALLEST_STEP = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
+_TOP: Final = 3  # the largest code
+_SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
+_SHRUNK: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a group's minimum and maximum, where its range is searched for
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerRecipe:
     """How the rows of one side, keys or values, become codes."""
 
-    clip_ratio: float = 0.96
-    """The share of a row's entries that clipping leaves alone; 0 clips nothing."""
+    clip_ratio: float | None = None
+    """The share of a row's entries that clipping leaves alone, as OSCAR does it: the range is what is left then, and 0
+    clips nothing. `None` searches for the range of least squared error instead."""
+    stretch: float | None = 0.5
+    """After the range is fitted to its nearest codes by least squares, how far it is stretched: 0 is least squares,
+    which shrinks a row towards its mean by a tenth; 1 gives it back its own component along itself, which averages out
+    better over many tokens but is further from each. `None` does not fit."""
     group_size: int | None = None
     """Channels that share one scale and one minimum; `None` is the whole head."""
     centred: bool = True
     """Whether the mean over the calibration text is subtracted first; costs the reader nothing."""
-    refit: Refit = "none"
-    """What becomes of scale and minimum once the codes are chosen.
-
-    `least_squares` gives the smallest squared error and shrinks what is stored towards the row's mean; `unbiased`
-    stretches it so that the stored row has the row's own component along itself, which averages out better.
-    """
-    damping: float | None = None
+    damping: float | None = 0.1
     """Rounds channel after channel, each answering for the errors before it, in the metric of what reads the row; the
     metric is damped by this share of its mean diagonal. `None` rounds each channel to the nearest code."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_ratio <= 1:
-            raise ValueError(f"clip_ratio must lie between 0 and 1, got {self.clip_ratio}")
+        if self.clip_ratio is not None and not 0 <= self.clip_ratio <= 1:
+            raise ValueError(f"clip_ratio must lie between 0 and 1, or be None, got {self.clip_ratio}")
         if self.damping is not None and self.damping <= 0:
             raise ValueError(f"damping must be above 0, or None to round to the nearest code, got {self.damping}")
+
+    @classmethod
+    def as_published(cls, clip_ratio: float) -> QuantizerRecipe:
+        """OSCAR's own: clipped, not centred, each channel to the nearest code."""
+        return cls(clip_ratio=clip_ratio, stretch=None, centred=False, damping=None)
 
 
 def quantize(rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None = None) -> PackedTokens:
@@ -53,21 +58,24 @@ def quantize(rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None =
 
     Args:
         rows: (B, H, T, D), floating.
-        recipe: Clip, groups and refit.
+        recipe: Range and groups.
         feedback: What `feedback_of_metric` returns, (H or 1, D, D); `None` rounds to the nearest code.
 
     Raises:
         ValueError: If the group size does not divide D.
     """
     rows = rows.float()
-    groups = _groups(rows.shape[-1], recipe.group_size)
-    limit = clip_threshold(rows, recipe.clip_ratio)
-    clipped = torch.minimum(torch.maximum(rows, -limit), limit)
-    minimum, scale = _stored_range(clipped.unflatten(-1, (groups, -1)))
-    codes = _codes(rows, minimum, scale, feedback)
-    if recipe.refit != "none":
-        minimum, scale = _refit(rows.unflatten(-1, (groups, -1)), codes, minimum, scale, recipe.refit)
-    return PackedTokens(codes=pack_codes(codes), scale=scale.squeeze(-1), minimum=minimum.squeeze(-1))
+    grouped = rows.unflatten(-1, (_groups(rows.shape[-1], recipe.group_size), -1))
+    if recipe.clip_ratio is None:
+        minimum, step = _searched_range(grouped)
+    else:
+        limit = clip_threshold(rows, recipe.clip_ratio).unsqueeze(-1)
+        minimum, step = _range(*torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True))
+    if recipe.stretch is not None:
+        minimum, step = _fitted_range(grouped, minimum, step, recipe.stretch)
+    minimum, step = minimum.half(), step.clamp_min(_SMALLEST_STEP).half()
+    codes = _codes(grouped, minimum.float(), step.float(), feedback)
+    return PackedTokens(codes=pack_codes(codes), scale=step.squeeze(-1), minimum=minimum.squeeze(-1))
 
 
 def clip_threshold(rows: Tensor, clip_ratio: float) -> Tensor:
@@ -100,8 +108,8 @@ def feedback_of_metric(metric: Tensor, damping: float) -> Tensor:
     size = exact.shape[-1]
     level = exact.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     damped = exact + damping * level * torch.eye(size, dtype=torch.float64, device=metric.device)
-    lower = torch.linalg.cholesky(damped.flip(-1, -2)).flip(-1, -2)  # upper triangular: damped = lower @ lower^T
-    unit = lower / lower.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    upper = torch.linalg.cholesky(damped.flip(-1, -2)).flip(-1, -2)
+    unit = upper / upper.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
     return unit.triu(1).float()
 
 
@@ -112,47 +120,56 @@ def _groups(channels: int, group_size: int | None) -> int:
     return channels // size
 
 
-def _stored_range(clipped: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimum and step of each group as float16, (..., G, 1)."""
-    low, high = clipped.aminmax(dim=-1, keepdim=True)
-    return low.half(), ((high - low) / _LEVELS).clamp_min(_SMALLEST_STEP).half()
+def _range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    return low, ((high - low) / _TOP).clamp_min(_SMALLEST_STEP)
 
 
-def _codes(rows: Tensor, minimum: Tensor, scale: Tensor, feedback: Tensor | None) -> Tensor:
-    channels = rows.shape[-1]
-    width = channels // scale.shape[-2]
-    low, step = (part.float().expand(*part.shape[:-1], width).flatten(-2) for part in (minimum, scale))
+def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the ranges between shrunken extremes, each fitted to its own codes, the one of least squared error."""
+    low, high = grouped.aminmax(dim=-1, keepdim=True)
+    best_minimum, best_step = _range(low, high)
+    least = torch.full_like(low, torch.inf)
+    for below, above in product(_SHRUNK, repeat=2):
+        minimum, step = _fitted_range(grouped, *_range(low * below, high * above), 0.0)
+        error = (grouped - minimum - step * _nearest(grouped, minimum, step)).square().sum(-1, keepdim=True)
+        better = error < least
+        least = torch.where(better, error, least)
+        best_minimum = torch.where(better, minimum, best_minimum)
+        best_step = torch.where(better, step, best_step)
+    return best_minimum, best_step
+
+
+def _fitted_range(grouped: Tensor, minimum: Tensor, step: Tensor, stretch: float) -> tuple[Tensor, Tensor]:
+    """The range fitted to its nearest codes and stretched; a group of a single code keeps the range it has."""
+    codes = _nearest(grouped, minimum, step)
+    row_mean, code_mean = grouped.mean(-1, keepdim=True), codes.mean(-1, keepdim=True)
+    row_part, code_part = grouped - row_mean, codes - code_mean
+    both = (row_part * code_part).sum(-1, keepdim=True)
+    shrunk = both / code_part.square().sum(-1, keepdim=True)
+    own = row_part.square().sum(-1, keepdim=True) / both
+    fitted = shrunk + stretch * (own - shrunk)
+    usable = torch.isfinite(fitted) & (fitted > _SMALLEST_STEP)
+    return torch.where(usable, row_mean - fitted * code_mean, minimum), torch.where(usable, fitted, step)
+
+
+def _nearest(rows: Tensor, minimum: Tensor, step: Tensor) -> Tensor:
+    return ((rows - minimum) / step + 0.5).floor_().clamp_(0, _TOP)
+
+
+def _codes(grouped: Tensor, minimum: Tensor, step: Tensor, feedback: Tensor | None) -> Tensor:
     if feedback is None:
-        return _nearest(rows, low, step)
-    return _sequential(rows, low, step, feedback.to(rows.device))
+        return _nearest(grouped, minimum, step).flatten(-2)
+    low, width = (part.expand_as(grouped).flatten(-2) for part in (minimum, step))
+    return _sequential(grouped.flatten(-2), low, width, feedback.to(grouped.device))
 
 
-def _nearest(rows: Tensor, low: Tensor, step: Tensor) -> Tensor:
-    return ((rows - low) / step + 0.5).floor_().clamp_(0, _LEVELS).to(torch.uint8)
-
-
-def _sequential(rows: Tensor, low: Tensor, step: Tensor, feedback: Tensor) -> Tensor:
-    codes = torch.empty(rows.shape, dtype=torch.uint8, device=rows.device)
+def _sequential(rows: Tensor, low: Tensor, width: Tensor, feedback: Tensor) -> Tensor:
+    codes = torch.empty_like(rows)
     target = rows.clone()
     for channel in range(rows.shape[-1]):
-        wanted, floor, width = (part[..., channel] for part in (target, low, step))
-        code = _nearest(wanted, floor, width)
+        start, step = low[..., channel], width[..., channel]
+        code = _nearest(target[..., channel], start, step)
         codes[..., channel] = code
-        error = floor + code * width - rows[..., channel]
+        error = start + code * step - rows[..., channel]
         target[..., channel + 1 :] -= error.unsqueeze(-1) * feedback[:, None, channel, channel + 1 :]
     return codes
-
-
-def _refit(rows: Tensor, codes: Tensor, minimum: Tensor, scale: Tensor, refit: Refit) -> tuple[Tensor, Tensor]:
-    """Scale and minimum anew from rows (..., G, D / G) and their codes; a group of one code alone keeps its own."""
-    grouped = codes.unflatten(-1, (rows.shape[-2], -1)).float()
-    row_mean, code_mean = rows.mean(-1, keepdim=True), grouped.mean(-1, keepdim=True)
-    row_part, code_part = rows - row_mean, grouped - code_mean
-    both = (row_part * code_part).sum(-1, keepdim=True)
-    if refit == "least_squares":
-        fitted = both / code_part.square().sum(-1, keepdim=True)
-    else:
-        fitted = row_part.square().sum(-1, keepdim=True) / both
-    usable = torch.isfinite(fitted) & (fitted > _SMALLEST_STEP)
-    fitted = torch.where(usable, fitted, scale.float())
-    return torch.where(usable, row_mean - fitted * code_mean, minimum.float()).half(), fitted.half()

@@ -21,9 +21,9 @@ class OscarRecipe:
     """Newest tokens kept as the model computed them, at least."""
     demotion_tokens: int = 16
     """Tokens that leave the recent window at a time; up to this many less one more are kept there."""
-    keys: QuantizerRecipe = field(default_factory=lambda: QuantizerRecipe(clip_ratio=0.96, damping=0.1))
+    keys: QuantizerRecipe = field(default_factory=QuantizerRecipe)
     """How keys become codes."""
-    values: QuantizerRecipe = field(default_factory=lambda: QuantizerRecipe(clip_ratio=0.92))
+    values: QuantizerRecipe = field(default_factory=lambda: QuantizerRecipe(centred=False))
     """How values become codes."""
 
     def __post_init__(self) -> None:
@@ -37,10 +37,7 @@ class OscarRecipe:
     @classmethod
     def as_published(cls) -> OscarRecipe:
         """The recipe of OSCAR's paper and code, with float16 scales: no centring, nearest codes."""
-        return cls(
-            keys=QuantizerRecipe(clip_ratio=0.96, centred=False),
-            values=QuantizerRecipe(clip_ratio=0.92, centred=False),
-        )
+        return cls(keys=QuantizerRecipe.as_published(0.96), values=QuantizerRecipe.as_published(0.92))
 
     def quantized_tokens(self, tokens: int) -> int:
         """How many of a sequence's tokens are codes once it has `tokens`: whole blocks, between the two windows."""

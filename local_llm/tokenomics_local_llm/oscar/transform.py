@@ -1,4 +1,4 @@
-"""What calibration leaves behind: each layer's rotations, means and metrics of keys and of values."""
+"""What calibration leaves behind: each layer's transforms, means and metrics of keys and of values."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ class SideTransform:
     """How one layer's keys, or its values, are turned before they are quantised; one entry a head, or one for all."""
 
     rotation: Tensor
-    """(H or 1, D, D), float32, orthogonal, applied from the right."""
+    """(H or 1, D, D), float32, applied from the right."""
     eigenvalues: Tensor
     """Of the moment that the rotation diagonalises, (H or 1, D), ascending; ones for a plain Hadamard rotation."""
+    inverse: Tensor | None = None
+    """Of the rotation, (H or 1, D, D), where that is not orthogonal; `None` is its transpose."""
     mean: Tensor | None = None
     """Subtracted before the rotation, (H, D); `None` subtracts nothing."""
     metric: Tensor | None = None
     """What an error costs once it is rotated, (H or 1, D, D); `None` is unknown."""
+
+    @property
+    def back(self) -> Tensor:
+        """What undoes the rotation, applied from the right."""
+        return self.rotation.mT if self.inverse is None else self.inverse
 
     @classmethod
     def plain(cls, head_dim: int, *, rotate: bool = True) -> SideTransform:
