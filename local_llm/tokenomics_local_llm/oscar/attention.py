@@ -54,12 +54,18 @@ def attend_packed(
 ) -> Part:
     """Attention over codes in plain PyTorch; arguments as in `DecodeAttention`."""
     heads = keys.codes.shape[1]
-    grouped = query.float().unflatten(1, (heads, -1)) * scaling  # (B, H, g, N, D)
+    grouped = _by_head(query, heads) * scaling
     parts = [
         _attend_block(grouped, _slice(keys, start), _slice(values, start), _hidden(first, start, keys.tokens))
         for start in range(0, keys.tokens, _BLOCK_TOKENS)
     ]
     return merge(parts)
+
+
+def _by_head(query: Tensor, heads: int) -> Tensor:
+    """(B, Hq, N, D) as (B, H, g, N, D), float32."""
+    batch, query_heads, tokens, channels = query.shape
+    return query.float().reshape(batch, heads, query_heads // heads, tokens, channels)
 
 
 def _slice(packed: PackedTokens, start: int) -> PackedTokens:
@@ -86,17 +92,16 @@ def _attend_block(query: Tensor, keys: PackedTokens, values: PackedTokens, hidde
 
 
 def _scores(query: Tensor, keys: PackedTokens) -> Tensor:
-    groups = keys.scale.shape[-1]
-    codes = unpack_codes(keys.codes).float().unflatten(-1, (groups, -1))  # (B, H, T, G, D / G)
-    parts = query.unflatten(-1, (groups, -1))
+    codes = unpack_codes(keys.codes).float().view(*keys.scale.shape, -1)  # (B, H, T, G, D / G)
+    parts = query.view(*query.shape[:-1], keys.scale.shape[-1], -1)
     dots = torch.einsum("bhgnqd,bhtqd->bhgntq", parts, codes)
     scale, minimum = (part.float()[:, :, None, None] for part in (keys.scale, keys.minimum))
-    return (dots * scale + minimum * parts.sum(-1).unsqueeze(-2)).sum(-1)
+    scores: Tensor = (dots * scale + minimum * parts.sum(-1).unsqueeze(-2)).sum(-1)
+    return scores
 
 
 def _weighted(weights: Tensor, values: PackedTokens) -> Tensor:
-    groups = values.scale.shape[-1]
-    codes = unpack_codes(values.codes).float().unflatten(-1, (groups, -1))
+    codes = unpack_codes(values.codes).float().view(*values.scale.shape, -1)
     scaled = weights.unsqueeze(-1) * values.scale.float()[:, :, None, None]
     sums = torch.einsum("bhgntq,bhtqd->bhgnqd", scaled, codes)
     offsets = torch.einsum("bhgnt,bhtq->bhgnq", weights, values.minimum.float())
@@ -114,7 +119,7 @@ def attend_plain(query: Tensor, keys: Tensor, values: Tensor, scaling: float, vi
         visible: What each query may read, broadcast to (B, N, T); `None` is everything.
     """
     heads = keys.shape[1]
-    grouped = query.float().unflatten(1, (heads, -1)) * scaling
+    grouped = _by_head(query, heads) * scaling
     scores = torch.einsum("bhgnd,bhtd->bhgnt", grouped, keys.float())
     if visible is not None:
         scores = scores.masked_fill(~visible[:, None, None], -torch.inf)

@@ -9,9 +9,13 @@ else is done to a handle restores it, so that a model that touches its keys firs
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from transformers import AttentionInterface, Cache, DynamicCache, PretrainedConfig, PreTrainedModel
@@ -22,13 +26,16 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from tokenomics_local_llm.oscar.attention import DecodeAttention, Part, attend_packed, attend_plain, merge
 from tokenomics_local_llm.oscar.codec import SideCodec
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
-from tokenomics_local_llm.oscar.store import Held, SideStore, Starts
+from tokenomics_local_llm.oscar.store import STORED, Held, SideStore, Starts
 from tokenomics_local_llm.oscar.transform import Rotations
 
 __all__ = ["OSCAR_ATTENTION", "OscarCache", "OscarLayer"]
 
 OSCAR_ATTENTION: Final = "tokenomics_oscar"
 """The attention implementation that reads codes as they are."""
+
+_SIDES: Final = ("keys", "values")
+_FORMAT: Final = {"format": "tokenomics-oscar-cache", "format_version": "1"}
 
 
 class _Handle(torch.Tensor):
@@ -39,22 +46,21 @@ class _Handle(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: Held, decode_attention: DecodeAttention) -> _Handle:
-        handle: _Handle = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, held.shape, dtype=held.recent.dtype, device=held.recent.device
-        )
+        make: Any = torch.Tensor._make_wrapper_subclass
+        handle: _Handle = make(cls, held.shape, dtype=held.recent.dtype, device=held.recent.device)
         handle.held = held
         handle.decode_attention = decode_attention
         return handle
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[attr-defined]
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment] # typed as a method of classes
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override] # typed as a static function
         args, kwargs = tree_map(lambda part: part.held.restore() if isinstance(part, _Handle) else part, (args, kwargs))
         return func(*args, **(kwargs or {}))
 
 
-class OscarLayer(CacheLayerMixin):  # type: ignore[misc]
+class OscarLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformers types only a part of it
     """One layer's keys and values.
 
     Args:
@@ -76,7 +82,7 @@ class OscarLayer(CacheLayerMixin):  # type: ignore[misc]
         starts: Starts | None,
         hands_out: Callable[[Held], Tensor],
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._codecs = keys, values
         self._recipe = recipe
         self._starts = starts
@@ -92,6 +98,23 @@ class OscarLayer(CacheLayerMixin):  # type: ignore[misc]
     def held(self) -> tuple[Held, ...]:
         """Keys and values as they are now; empty before the first token."""
         return tuple(side.held for side in self._sides)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is held, by name."""
+        named = zip(_SIDES, self._sides, strict=True)
+        return {f"{name}.{part}": tensor for name, side in named for part, tensor in side.tensors().items()}
+
+    def take(self, tensors: dict[str, Tensor], tokens: int) -> None:
+        """Hold what another layer's `tensors` were."""
+        self.lazy_initialization(tensors["keys.recent"], tensors["values.recent"])
+        for name, side in zip(_SIDES, self._sides, strict=True):
+            side.take({part: tensors[f"{name}.{part}"] for part in STORED}, tokens)
+
+    def identify(self, feed: Callable[[bytes], None]) -> None:
+        """What a layer must have in common with another to go on from its codes."""
+        feed(repr((self._recipe, None if self._starts is None else self._starts.rows.tolist())).encode())
+        for codec in self._codecs:
+            codec.identify(feed)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor | None = None) -> None:
         """Make room for sequences of this shape.
@@ -112,11 +135,13 @@ class OscarLayer(CacheLayerMixin):  # type: ignore[misc]
         first = self.get_seq_length() == 0
         if not self._sides:
             self.lazy_initialization(key_states, value_states)
-        keys, values = (side.append(states) for side, states in zip(self._sides, (key_states, value_states), strict=True))
+        keys, values = (
+            side.append(states) for side, states in zip(self._sides, (key_states, value_states), strict=True)
+        )
         return (key_states, value_states) if first else (self._hands_out(keys), self._hands_out(values))
 
     def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
-        """Length and offset of the keys that the next `query_length` queries will read; older releases pass positions."""
+        """Length and offset of the keys for the next `query_length` queries; older releases pass their positions."""
         new = query_length if isinstance(query_length, int) else query_length.shape[0]
         return self.get_seq_length() + new, 0
 
@@ -179,8 +204,8 @@ def _fitting(codec: SideCodec, states: Tensor) -> SideCodec:
     heads, channels = states.shape[1], states.shape[3]
     if codec.head_dim != channels or codec.rotation.shape[0] not in {1, heads}:
         raise ValueError(
-            f"the rotations are for {codec.rotation.shape[0]} heads of {codec.head_dim} channels, the model has {heads} "
-            f"of {channels}: calibrate this model"
+            f"the rotations are for {codec.rotation.shape[0]} heads of {codec.head_dim} channels, the model has "
+            f"{heads} of {channels}: calibrate this model"
         )
     return codec
 
@@ -191,11 +216,13 @@ def _expanded(starts: Starts | None, batch: int) -> Starts | None:
         return None
     rows = starts.rows.shape[0]
     if batch % rows:
-        raise ValueError(f"the attention mask has {rows} rows and the batch {batch} sequences: give the batch's own mask")
+        raise ValueError(
+            f"the attention mask has {rows} rows and the batch {batch} sequences: give the batch's own mask"
+        )
     return starts.each_row(lambda each: each.repeat_interleave(batch // rows, dim=0))
 
 
-class OscarCache(Cache):  # type: ignore[misc]
+class OscarCache(Cache):
     """A cache whose full-attention layers keep 2-bit codes between two exact windows; make it by `for_model`."""
 
     @classmethod
@@ -236,23 +263,67 @@ class OscarCache(Cache):  # type: ignore[misc]
                 layers[layer] = OscarLayer(keys, values, recipe, starts, hand_out)
         return cls(layers=layers)
 
+    @property
+    def _oscar_layers(self) -> dict[int, OscarLayer]:
+        return {index: layer for index, layer in enumerate(self.layers) if isinstance(layer, OscarLayer)}
+
     def nbytes(self) -> int:
         """Bytes really held: codes, scales, windows, and room for growth; stock layers as they are."""
         return sum(_layer_nbytes(layer) for layer in self.layers)
 
     def bits_per_element(self) -> float | None:
         """Bits really held for each number that the model handed over, padding included; `None` before the first."""
-        held = [side for layer in self.layers if isinstance(layer, OscarLayer) for side in layer.held]
-        elements = sum(torch.Size(side.shape).numel() for side in held)
-        bits = 8 * sum(layer.nbytes for layer in self.layers if isinstance(layer, OscarLayer))
-        return bits / elements if elements else None
+        layers = self._oscar_layers.values()
+        elements = sum(torch.Size(side.shape).numel() for layer in layers for side in layer.held)
+        return 8 * sum(layer.nbytes for layer in layers) / elements if elements else None
+
+    def save(self, path: Path) -> None:
+        """Write what is held to one safetensors file, so that another process can go on from it.
+
+        Raises:
+            ValueError: If there are no tokens yet, or layers of other kinds.
+        """
+        layers = self._oscar_layers
+        if len(layers) < len(self.layers) or not self.get_seq_length():
+            raise ValueError(
+                f"only a cache with tokens, and with no layers but OSCAR's, can be saved: this one has "
+                f"{self.get_seq_length()} tokens and {len(self.layers) - len(layers)} other layers"
+            )
+        tensors = {f"{i}.{name}": part for i, layer in layers.items() for name, part in layer.tensors().items()}
+        about = {"tokens": str(self.get_seq_length()), "made_by": self._made_by()}
+        save_file(tensors, path, metadata=_FORMAT | about)
+
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote, before any token of this cache's own.
+
+        Raises:
+            ValueError: If it is another kind of file, was made with other rotations or another recipe, or this cache has
+                tokens.
+        """
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if self.get_seq_length() or about != about | _FORMAT | {"made_by": self._made_by()}:
+                raise ValueError(
+                    f"{path} must be a saved OscarCache of the same rotations and recipe, and this cache empty: the file "
+                    f"says {about}, and this cache has {self.get_seq_length()} tokens"
+                )
+            for index, layer in self._oscar_layers.items():
+                names = [name for name in file.keys() if name.startswith(f"{index}.")]  # noqa: SIM118 # not a mapping
+                tensors = {name.partition(".")[2]: file.get_tensor(name) for name in names}
+                layer.take(tensors, int(about["tokens"]))
+
+    def _made_by(self) -> str:
+        digest = sha256()
+        for layer in self._oscar_layers.values():
+            layer.identify(digest.update)
+        return digest.hexdigest()
 
 
 def _refuse_latent_attention(config: PretrainedConfig) -> None:
     if getattr(config, "kv_lora_rank", None):
         raise ValueError(
-            f"{config.model_type} caches a latent vector (kv_lora_rank={config.kv_lora_rank}) instead of keys and values, "
-            "which OSCAR's rotations do not cover: use DynamicCache"
+            f"{config.model_type} caches a latent vector (kv_lora_rank={config.kv_lora_rank}) instead of keys and "
+            "values, which OSCAR's rotations do not cover: use DynamicCache"
         )
 
 
@@ -285,19 +356,21 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention over what an `OscarLayer` handed out; over plain tensors, that of transformers."""
-    if not _readable_as_codes(query, key, value, attention_mask):
+    for name in ("softcap", "s_aux"):  # transformers' sdpa would leave out the second without a word
+        if kwargs.get(name) is not None:
+            raise ValueError(
+                f"attention over codes does not know {name}, which {type(module).__name__} uses: choose another "
+                "attention implementation for this model, as 'eager'"
+            )
+    if not _readable_as_codes(query, key, value, attention_mask) or kwargs.get("position_bias") is not None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
         return output, None
-    for name in ("softcap", "s_aux", "position_bias"):
-        if kwargs.get(name) is not None:
-            raise ValueError(
-                f"attention over codes does not know {name}, which {type(module).__name__} uses: choose another attention "
-                "implementation for this model, as 'eager'"
-            )
+    handles: tuple[Any, Any] = key, value
+    keys, values = (handle.held for handle in handles)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    part = _attend_held(query, key.held, value.held, scale, key.decode_attention)
+    part = _attend_held(query, keys, values, scale, handles[0].decode_attention)
     return part.output.to(query.dtype).transpose(1, 2).contiguous(), None
 
 

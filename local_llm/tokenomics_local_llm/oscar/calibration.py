@@ -18,16 +18,23 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from tokenomics_local_llm.oscar.folding import output_metrics
 from tokenomics_local_llm.oscar.moments import LayerMoments
 from tokenomics_local_llm.oscar.rotation import hadamard, rotation_of_moment
 from tokenomics_local_llm.oscar.transform import Rotations, SideTransform
 
-__all__ = ["ValueObjective", "collect_moments", "fit_rotations"]
+__all__ = ["ValueObjective", "calibrate", "collect_moments", "fit_rotations"]
 
 ValueObjective = Literal["energy", "output", "covariance"]
 
 _NAME: Final = "tokenomics_calibration"
 _SPREAD_DAMPING: Final = 0.01  # of the mean variance: directions that calibration hardly saw are not blown up
+
+
+def calibrate(model: PreTrainedModel, texts: Iterable[Tensor], *, sink_tokens: int = 64) -> Rotations:
+    """Rotations of a model as the default recipe needs them; arguments and errors are those of `collect_moments`."""
+    moments = collect_moments(model, texts, sink_tokens=sink_tokens)
+    return fit_rotations(moments, output_metrics=output_metrics(model))
 
 
 def collect_moments(
@@ -141,13 +148,14 @@ class _Fit:
         level = spread.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
         damped = spread / level + _SPREAD_DAMPING * torch.eye(size, dtype=torch.float64)
         variances, directions = torch.linalg.eigh(damped)
-        return (directions * variances.pow(-self.whitening / 2).unsqueeze(-2)) @ directions.mT
+        scaling: Tensor = (directions * variances.pow(-self.whitening / 2).unsqueeze(-2)) @ directions.mT
+        return scaling
 
 
 def _value_moment(sums: LayerMoments, objective: ValueObjective) -> Tensor:
     if objective == "output":
         return sums.output / (sums.tokens * sums.query_heads)
-    return (sums.energy if objective == "energy" else sums.value) / sums.tokens
+    return {"energy": sums.energy, "covariance": sums.value}[objective] / sums.tokens
 
 
 @contextmanager

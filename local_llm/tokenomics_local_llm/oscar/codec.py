@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from tokenomics_local_llm.oscar.packing import PackedTokens, dequantize
-from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe, feedback_of_metric, quantize
+from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe, feedback_of_metric, groups_of, quantize
 from tokenomics_local_llm.oscar.transform import SideTransform
 
 __all__ = ["SideCodec"]
@@ -45,7 +47,7 @@ class SideCodec:
     @property
     def groups(self) -> int:
         """Scales a head."""
-        return self.head_dim // (self._recipe.group_size or self.head_dim)
+        return groups_of(self.head_dim, self._recipe.group_size)
 
     def to(self, device: torch.device) -> None:
         """Move what is multiplied with."""
@@ -54,6 +56,11 @@ class SideCodec:
             self._exact_mean, self.mean = self._exact_mean.to(device), self.mean.to(device)
         if self._feedback is not None:
             self._feedback = self._feedback.to(device)
+
+    def identify(self, feed: Callable[[bytes], None]) -> None:
+        """What decides a code."""
+        for part in (self._exact, self._exact_mean, self._feedback):
+            feed(b"" if part is None else part.cpu().numpy().tobytes())
 
     def encode(self, rows: Tensor) -> PackedTokens:
         """Codes of (B, H, T, D)."""
@@ -77,9 +84,9 @@ class SideCodec:
 
 
 def _by_head(rows: Tensor, matrix: Tensor) -> Tensor:
-    if matrix.shape[0] == 1:
-        return rows @ matrix[0]
-    return (rows.unflatten(1, (matrix.shape[0], -1)) @ matrix[:, None]).flatten(1, 2)
+    batch, query_heads, tokens, channels = rows.shape
+    grouped = rows.reshape(batch, matrix.shape[0], -1, tokens, channels)
+    return (grouped @ matrix[:, None]).reshape(batch, query_heads, tokens, channels)
 
 
 def _feedback(transform: SideTransform, recipe: QuantizerRecipe) -> Tensor | None:

@@ -61,7 +61,7 @@ def pack_codes(codes: Tensor) -> Tensor:
     channels = codes.shape[-1]
     if channels % CODES_PER_BYTE:
         raise ValueError(f"the channels of a head must be a multiple of {CODES_PER_BYTE}, got {channels}")
-    quarters = codes.to(torch.uint8).unflatten(-1, (CODES_PER_BYTE, -1)).unbind(-2)
+    quarters = codes.to(torch.uint8).chunk(CODES_PER_BYTE, dim=-1)
     packed = quarters[0].clone()
     for quarter, shift in zip(quarters[1:], _SHIFTS[1:], strict=True):
         packed |= quarter << shift
@@ -75,7 +75,7 @@ def unpack_codes(packed: Tensor) -> Tensor:
 
 def dequantize(packed: PackedTokens) -> Tensor:
     """What the codes stand for, (B, H, T, D), float32."""
-    groups = packed.scale.shape[-1]
-    codes = unpack_codes(packed.codes).unflatten(-1, (groups, -1)).float()
-    restored = codes.mul_(packed.scale.float().unsqueeze(-1)).add_(packed.minimum.float().unsqueeze(-1))
-    return restored.flatten(-2)
+    codes = unpack_codes(packed.codes).float()
+    grouped = codes.view(*packed.scale.shape, -1)
+    grouped.mul_(packed.scale.float().unsqueeze(-1)).add_(packed.minimum.float().unsqueeze(-1))
+    return codes

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from tokenomics_local_llm.oscar.packing import PackedTokens, pack_codes
 
-__all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "quantize"]
+__all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of", "quantize"]
 
 _TOP: Final = 3  # the largest code
 _SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
-_SHRUNK: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a group's minimum and maximum, where its range is searched for
+_SHRUNK: Final = (0.55, 0.7, 0.85, 1.0)  # of a group's minimum and maximum, where its range is searched for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def quantize(rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None =
         ValueError: If the group size does not divide D.
     """
     rows = rows.float()
-    grouped = rows.unflatten(-1, (_groups(rows.shape[-1], recipe.group_size), -1))
+    grouped = rows.reshape(*rows.shape[:-1], groups_of(rows.shape[-1], recipe.group_size), -1)
     if recipe.clip_ratio is None:
         minimum, step = _searched_range(grouped)
     else:
@@ -88,7 +88,8 @@ def clip_threshold(rows: Tensor, clip_ratio: float) -> Tensor:
         return torch.full_like(rows[..., :1], torch.inf)
     channels = rows.shape[-1]
     rank = min(int(clip_ratio * channels), channels - 1)
-    return rows.abs().kthvalue(rank + 1, dim=-1, keepdim=True).values
+    threshold: Tensor = rows.abs().kthvalue(rank + 1, dim=-1, keepdim=True).values
+    return threshold
 
 
 def feedback_of_metric(metric: Tensor, damping: float) -> Tensor:
@@ -110,10 +111,16 @@ def feedback_of_metric(metric: Tensor, damping: float) -> Tensor:
     damped = exact + damping * level * torch.eye(size, dtype=torch.float64, device=metric.device)
     upper = torch.linalg.cholesky(damped.flip(-1, -2)).flip(-1, -2)
     unit = upper / upper.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
-    return unit.triu(1).float()
+    strict: Tensor = unit.triu(1).float()
+    return strict
 
 
-def _groups(channels: int, group_size: int | None) -> int:
+def groups_of(channels: int, group_size: int | None) -> int:
+    """Scales of a head.
+
+    Raises:
+        ValueError: If the group size does not divide the head size.
+    """
     size = group_size or channels
     if channels % size:
         raise ValueError(f"group_size must divide the head size, got group_size={size} and head size {channels}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["bit_reversal", "hadamard", "orthogonality_error", "rotation_of_moment"]
+__all__ = ["bit_reversal", "hadamard", "metric_of_rotation", "orthogonality_error", "rotation_of_moment"]
 
 
 def hadamard(size: int) -> Tensor:
@@ -58,6 +58,17 @@ def rotation_of_moment(moment: Tensor) -> tuple[Tensor, Tensor]:
     eigenvalues, vectors = torch.linalg.eigh((exact + exact.mT) / 2)
     size = moment.shape[-1]
     return (vectors @ hadamard(size))[..., _order(size)], eigenvalues
+
+
+def metric_of_rotation(rotation: Tensor, eigenvalues: Tensor) -> Tensor:
+    """The moment that `rotation_of_moment` was given, as it is once it is rotated: R^T S R, (..., D, D), float64.
+
+    S is not needed: R is U H P, so that the eigenvectors are U = R P^T H^T.
+    """
+    exact, size = rotation.double(), rotation.shape[-1]
+    vectors = exact[..., _order(size).argsort()] @ hadamard(size).mT
+    turned = exact.mT @ vectors
+    return (turned * eigenvalues.double().unsqueeze(-2)) @ turned.mT
 
 
 def _order(size: int) -> Tensor:

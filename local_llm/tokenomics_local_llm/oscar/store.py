@@ -21,7 +21,10 @@ from tokenomics_local_llm.oscar.codec import SideCodec
 from tokenomics_local_llm.oscar.packing import CODES_PER_BYTE, PackedTokens
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
 
-__all__ = ["Held", "PackedStore", "SideStore", "Starts"]
+__all__ = ["STORED", "Held", "PackedStore", "SideStore", "Starts"]
+
+STORED: Final = ("sink", "codes", "scale", "minimum", "recent")
+"""What a side consists of in a file."""
 
 _GROWTH: Final = 8  # a full buffer grows by an eighth: little is held in vain, and a token is copied few times
 _ENCODED_AT_ONCE: Final = 2048  # tokens; bounds what a long prompt needs beside its codes
@@ -242,7 +245,8 @@ class SideStore:
         leaving = self._recipe.quantized_tokens(self.tokens - self._earliest) - self._packed.tokens
         if leaving <= 0:
             return
-        for part in self._recent.view[:, :, :leaving].split(_ENCODED_AT_ONCE, dim=2):
+        for first in range(0, leaving, _ENCODED_AT_ONCE):
+            part = self._recent.view[:, :, first : min(first + _ENCODED_AT_ONCE, leaving)]
             self._packed.append(self._codec.encode(part))
         self._recent.drop_front(leaving, room=self._recipe.recent_tokens + self._recipe.demotion_tokens)
 
@@ -263,6 +267,24 @@ class SideStore:
         self._packed.truncate(whole)
         self._recent.truncate(0)
         self._recent.append(tail.to(self._sink.dtype))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is held, by name, for a file."""
+        packed = self._packed.view
+        return {
+            "sink": self._sink,
+            "codes": packed.codes.contiguous(),
+            "scale": packed.scale.contiguous(),
+            "minimum": packed.minimum.contiguous(),
+            "recent": self._recent.view.contiguous(),
+        }
+
+    def take(self, tensors: dict[str, Tensor], tokens: int) -> None:
+        """Hold what another store's `tensors` were, instead of nothing."""
+        self._sink = tensors["sink"]
+        self._packed.append(PackedTokens(codes=tensors["codes"], scale=tensors["scale"], minimum=tensors["minimum"]))
+        self._recent.append(tensors["recent"])
+        self.tokens = tokens
 
     def each_row(self, change: Callable[[Tensor], Tensor]) -> None:
         """Repeat, select or reorder the sequences."""
