@@ -85,7 +85,7 @@ class SideCodec:
 
 def _by_head(rows: Tensor, matrix: Tensor) -> Tensor:
     batch, query_heads, tokens, channels = rows.shape
-    grouped = rows.reshape(batch, matrix.shape[0], -1, tokens, channels)
+    grouped = rows.reshape(batch, matrix.shape[0], query_heads // matrix.shape[0], tokens, channels)
     return (grouped @ matrix[:, None]).reshape(batch, query_heads, tokens, channels)
 
 

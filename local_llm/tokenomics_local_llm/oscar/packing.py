@@ -76,6 +76,6 @@ def unpack_codes(packed: Tensor) -> Tensor:
 def dequantize(packed: PackedTokens) -> Tensor:
     """What the codes stand for, (B, H, T, D), float32."""
     codes = unpack_codes(packed.codes).float()
-    grouped = codes.view(*packed.scale.shape, -1)
+    grouped = codes.view(*packed.scale.shape, packed.head_dim // packed.scale.shape[-1])
     grouped.mul_(packed.scale.float().unsqueeze(-1)).add_(packed.minimum.float().unsqueeze(-1))
     return codes

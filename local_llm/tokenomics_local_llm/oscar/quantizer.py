@@ -19,7 +19,12 @@ __all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of
 
 _TOP: Final = 3  # the largest code
 _SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
-_SHRUNK: Final = (0.55, 0.7, 0.85, 1.0)  # of a group's minimum and maximum, where its range is searched for
+_SHRUNK: Final = (
+    0.55,
+    0.7,
+    0.85,
+    1.0,
+)  # ends of the ranges that are searched, as shares of the way from a group's mean to its extremes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,8 @@ class QuantizerRecipe:
     clips nothing. `None` searches for the range of least squared error instead."""
     stretch: float | None = 0.5
     """After the range is fitted to its nearest codes by least squares, how far it is stretched: 0 is least squares,
-    which shrinks a row towards its mean by a tenth; 1 gives it back its own component along itself, which averages out
-    better over many tokens but is further from each. `None` does not fit."""
+    which shrinks a row towards its mean by a tenth; 1 gives these codes the row's own component along itself. What is
+    shrunk stays so however many tokens are averaged, other errors do not. `None` does not fit."""
     group_size: int | None = None
     """Channels that share one scale and one minimum; `None` is the whole head."""
     centred: bool = True
@@ -134,10 +139,12 @@ def _range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
     """Of the ranges between shrunken extremes, each fitted to its own codes, the one of least squared error."""
     low, high = grouped.aminmax(dim=-1, keepdim=True)
+    mean = grouped.mean(-1, keepdim=True)
     best_minimum, best_step = _range(low, high)
     least = torch.full_like(low, torch.inf)
     for below, above in product(_SHRUNK, repeat=2):
-        minimum, step = _fitted_range(grouped, *_range(low * below, high * above), 0.0)
+        narrow = _range(mean + (low - mean) * below, mean + (high - mean) * above)
+        minimum, step = _fitted_range(grouped, *narrow, 0.0)
         error = (grouped - minimum - step * _nearest(grouped, minimum, step)).square().sum(-1, keepdim=True)
         better = error < least
         least = torch.where(better, error, least)
