@@ -86,7 +86,7 @@ class LocalModel:
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """What a model calls its cache: transformers renamed it on the way from 5.0 to 5.24, and warns about the old name."""
+    """What a model calls its cache: transformers renamed it on the way from 5.0 to 5.24, and warns of the old name."""
     return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 

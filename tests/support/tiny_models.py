@@ -29,15 +29,21 @@ SHAPE: dict[str, Any] = {
 def tiny_model(family: str) -> PreTrainedModel:
     """A model, "llama" or "qwen3", the same at each call."""
     torch.manual_seed(1)
-    model = {
-        "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
-        "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE)),
-    }[family]()
+    made: dict[str, Any] = {"llama": (LlamaForCausalLM, LlamaConfig), "qwen3": (Qwen3ForCausalLM, Qwen3Config)}
+    kind, config = made[family]
+    model: PreTrainedModel = kind(config(**SHAPE))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_(std=0.3)  # transformers makes them 0
-    return model.eval()
+    model.train(False)
+    return model
+
+
+def layer_tensors(cache: Cache, layer: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of a layer of a full cache."""
+    held: Any = cache.layers[layer]
+    return held.keys, held.values
 
 
 def logits(model: PreTrainedModel, ids: Tensor, cache: Cache, **more: Any) -> Tensor:

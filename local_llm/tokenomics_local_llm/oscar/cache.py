@@ -297,15 +297,15 @@ class OscarCache(Cache):
         """Take over what `save` wrote, before any token of this cache's own.
 
         Raises:
-            ValueError: If it is another kind of file, was made with other rotations or another recipe, or this cache has
-                tokens.
+            ValueError: If it is another kind of file or made with other rotations or another recipe, or if this cache
+                has tokens.
         """
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             if self.get_seq_length() or about != about | _FORMAT | {"made_by": self._made_by()}:
                 raise ValueError(
-                    f"{path} must be a saved OscarCache of the same rotations and recipe, and this cache empty: the file "
-                    f"says {about}, and this cache has {self.get_seq_length()} tokens"
+                    f"{path} must be a saved OscarCache of the same rotations and recipe, and this cache empty: the "
+                    f"file says {about}, and this cache has {self.get_seq_length()} tokens"
                 )
             for index, layer in self._oscar_layers.items():
                 names = [name for name in file.keys() if name.startswith(f"{index}.")]  # noqa: SIM118 # not a mapping

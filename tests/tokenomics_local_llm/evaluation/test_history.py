@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import logits, some_tokens, tiny_model
 from transformers import DynamicCache, PreTrainedModel
 
+from tiny_models import logits, some_tokens, tiny_model
 from tokenomics_local_llm.evaluation import compare, logits_over_history
 from tokenomics_local_llm.oscar import OscarCache, OscarRecipe, Rotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import some_tokens, tiny_model
 from transformers import PreTrainedModel
 
+from tiny_models import some_tokens, tiny_model
 from tokenomics_local_llm.oscar import Rotations, calibrate
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import logits, some_tokens
 from torch import Tensor
 from transformers import (
     Cache,
@@ -18,8 +17,10 @@ from transformers import (
     PreTrainedModel,
 )
 
+from tiny_models import logits, some_tokens
 from tokenomics_local_llm.model import cache_argument
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, OscarRecipe, QuantizerRecipe, Rotations
+from tokenomics_local_llm.oscar.cache import OscarLayer
 
 SMALL = OscarRecipe(sink_tokens=4, recent_tokens=8, demotion_tokens=4)
 COVERING = OscarRecipe(sink_tokens=4, recent_tokens=200)
@@ -46,11 +47,18 @@ def make(shared: PreTrainedModel, rotations: Rotations) -> MakeCache:
     return made
 
 
+def _layer(cache: OscarCache, index: int) -> OscarLayer:
+    layer = cache.layers[index]
+    assert isinstance(layer, OscarLayer)
+    return layer
+
+
 def _generate(
     model: PreTrainedModel, cache: Cache, ids: Tensor = IDS, mask: Tensor | None = None, **more: Any
 ) -> Tensor:
     argument = "cache" if cache_argument(model) == "cache" else "past_key_values"
-    written: Tensor = model.generate(
+    generate: Any = model.generate
+    written: Tensor = generate(
         ids,
         attention_mask=torch.ones_like(ids) if mask is None else mask,
         max_new_tokens=20,
@@ -102,9 +110,8 @@ def test_attention_over_codes_restores_nothing(
     shared.set_attn_implementation(OSCAR_ATTENTION)
     cache = make()
     logits(shared, IDS, cache)
-    for layer in cache.layers:
-        for held in layer.held:
-            monkeypatch.setattr(held.codec, "decode", None)
+    for held in (*_layer(cache, 0).held, *_layer(cache, 1).held):
+        monkeypatch.setattr(held.codec, "decode", None)
     assert logits(shared, IDS[:, :1], cache).isfinite().all()
 
 
@@ -117,9 +124,9 @@ def test_a_prompt_is_read_exactly(shared: PreTrainedModel, attention: str, make:
 def test_codes_do_not_depend_on_how_a_prompt_was_cut(make: MakeCache, cuts: list[int]) -> None:
     generator = torch.Generator().manual_seed(0)
     keys, values = (torch.randn(2, 2, 40, 16, generator=generator) for _ in range(2))
-    whole, cut = make().layers[1], make().layers[1]
+    whole, cut = _layer(make(), 1), _layer(make(), 1)
     whole.update(keys, values)
-    for key_part, value_part in zip(keys.split(cuts, dim=2), values.split(cuts, dim=2), strict=True):
+    for key_part, value_part in zip(torch.split(keys, cuts, dim=2), torch.split(values, cuts, dim=2), strict=True):
         cut.update(key_part, value_part)
     for one, other in zip(whole.held, cut.held, strict=True):
         assert one.packed.tokens == 28
@@ -136,14 +143,14 @@ def test_sequences_of_a_batch_do_not_touch_each_other(shared: PreTrainedModel, m
     alone = make()
     single = logits(shared, IDS[:1, 9:], alone)
     torch.testing.assert_close(both[:1, 9:], single, atol=1e-4, rtol=1e-4)
-    values = [cache.layers[0].held[1].sink[:1] for cache in (together, alone)]
+    values = [_layer(cache, 0).held[1].sink[:1] for cache in (together, alone)]
     torch.testing.assert_close(*values)
 
 
 def test_a_padded_sequence_keeps_the_sink_at_its_own_beginning(make: MakeCache) -> None:
-    layer = make(attention_mask=PADDED).layers[0]
+    layer = _layer(make(attention_mask=PADDED), 0)
     keys = torch.arange(40.0).view(1, 1, 40, 1).expand(3, 2, 40, 16).contiguous()
-    for part in keys.split([5, 20, 15], dim=2):
+    for part in torch.split(keys, [5, 20, 15], dim=2):
         layer.update(part, part)
     held = layer.held[0]
     assert held.sink[:, 0, :, 0].tolist() == [[9, 10, 11, 12], [0, 1, 2, 3], [3, 4, 5, 6]]
@@ -177,15 +184,15 @@ def test_assisted_decoding_works(shared: PreTrainedModel, attention: str, make: 
 def test_a_cropped_cache_holds_what_came_first(shared: PreTrainedModel, make: MakeCache, removed: int) -> None:
     cache = make()
     logits(shared, IDS, cache)
-    before = [held.restore() for held in cache.layers[1].held]
+    before = [held.restore() for held in _layer(cache, 1).held]
     cache.crop(-removed)
     assert cache.get_seq_length() == 40 - removed
-    for held, whole in zip(cache.layers[1].held, before, strict=True):
+    for held, whole in zip(_layer(cache, 1).held, before, strict=True):
         assert held.packed.tokens % SMALL.demotion_tokens == 0
         torch.testing.assert_close(held.restore(), whole[:, :, : 40 - removed])
     logits(shared, IDS[:, 40 - removed :], cache) if removed else None
     assert cache.get_seq_length() == 40
-    assert [held.shape for held in cache.layers[1].held] == [(3, 2, 40, 16)] * 2
+    assert [held.shape for held in _layer(cache, 1).held] == [(3, 2, 40, 16)] * 2
 
 
 @pytest.mark.parametrize("mask", [None, PADDED], ids=["whole", "padded"])
@@ -194,19 +201,19 @@ def test_sequences_are_reordered_repeated_and_selected(
 ) -> None:
     cache = make(attention_mask=mask)
     logits(shared, IDS, cache, **({} if mask is None else {"attention_mask": mask}))
-    rows = cache.layers[0].held[0].restore()
-    cache.reorder_cache(torch.tensor([2, 0, 1]))
-    assert torch.equal(cache.layers[0].held[0].restore(), rows[[2, 0, 1]])
+    rows = _layer(cache, 0).held[0].restore()
+    cache.reorder_cache(torch.tensor([2, 0, 1]))  # type: ignore[arg-type] # any integers
+    assert torch.equal(_layer(cache, 0).held[0].restore(), rows[[2, 0, 1]])
     cache.batch_repeat_interleave(2)
-    assert torch.equal(cache.layers[0].held[0].restore(), rows[[2, 2, 0, 0, 1, 1]])
+    assert torch.equal(_layer(cache, 0).held[0].restore(), rows[[2, 2, 0, 0, 1, 1]])
     cache.batch_select_indices(torch.tensor([1, 4]))
-    assert torch.equal(cache.layers[0].held[0].restore(), rows[[2, 1]])
+    assert torch.equal(_layer(cache, 0).held[0].restore(), rows[[2, 1]])
 
 
 def test_a_reset_cache_is_empty(shared: PreTrainedModel, make: MakeCache) -> None:
     cache = make()
     first = logits(shared, IDS, cache)
-    cache.reset()
+    cache.reset()  # type: ignore[no-untyped-call]
     assert (cache.get_seq_length(), cache.nbytes(), cache.bits_per_element()) == (0, 0, None)
     assert torch.equal(logits(shared, IDS, cache), first)
 
@@ -253,7 +260,8 @@ def test_layers_with_a_sliding_window_keep_their_own_cache() -> None:
         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     )  # fmt: skip
     torch.manual_seed(0)
-    model = Gemma3ForCausalLM(config).eval()
+    model = Gemma3ForCausalLM(config)
+    model.train(False)
     rotations = Rotations.plain(3, 16)
     cache = OscarCache.for_model(model, rotations, OscarRecipe.as_published())
     assert [type(layer).__name__ for layer in cache.layers] == [

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny_models import logits, some_tokens
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from tiny_models import layer_tensors, logits, some_tokens
 from tokenomics_local_llm.oscar import collect_moments, fit_rotations, output_metrics
 from tokenomics_local_llm.oscar.moments import LayerMoments
 from tokenomics_local_llm.oscar.rotation import orthogonality_error
@@ -32,7 +32,7 @@ def queries(shared: PreTrainedModel) -> Iterator[list[Tensor]]:
 def test_moments_are_those_of_what_the_cache_receives(shared: PreTrainedModel, text: Tensor) -> None:
     cache = DynamicCache(config=shared.config)
     logits(shared, text[None], cache)
-    keys, values = (part[0, :, SINK:].double() for part in (cache.layers[1].keys, cache.layers[1].values))
+    keys, values = (part[0, :, SINK:].double() for part in layer_tensors(cache, 1))
     moments = collect_moments(shared, [text], sink_tokens=SINK)[1]
     assert moments.tokens == 90 - SINK
     torch.testing.assert_close(moments.key, keys.mT @ keys)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from shared_data import models
-from tiny_models import some_tokens
 from transformers import PreTrainedModel
 
+from shared_data import models
+from tiny_models import some_tokens
 from tokenomics_local_llm.oscar import (
     RotationFileError,
     Rotations,
