@@ -33,6 +33,7 @@ class SideCodec:
         self._back = transform.back.float()
         self._exact_mean = transform.mean.double() if recipe.centred and transform.mean is not None else None
         self._recipe = recipe
+        self._metric = None if transform.metric is None else transform.metric.float()
         self._feedback = _feedback(transform, recipe)
         self.rotation = transform.rotation.float()
         """What keys or values are multiplied by, (H or 1, D, D), float32."""
@@ -54,12 +55,14 @@ class SideCodec:
         self._exact, self._back, self.rotation = (part.to(device) for part in (self._exact, self._back, self.rotation))
         if self._exact_mean is not None and self.mean is not None:
             self._exact_mean, self.mean = self._exact_mean.to(device), self.mean.to(device)
+        if self._metric is not None:
+            self._metric = self._metric.to(device)
         if self._feedback is not None:
             self._feedback = self._feedback.to(device)
 
     def identify(self, feed: Callable[[bytes], None]) -> None:
         """What decides a code."""
-        for part in (self._exact, self._exact_mean, self._feedback):
+        for part in (self._exact, self._exact_mean, self._metric, self._feedback):
             feed(b"" if part is None else part.cpu().numpy().tobytes())
 
     def encode(self, rows: Tensor) -> PackedTokens:
@@ -67,7 +70,7 @@ class SideCodec:
         exact = rows.double()
         if self._exact_mean is not None:
             exact = exact - self._exact_mean[:, None]
-        return quantize(exact @ self._exact, self._recipe, feedback=self._feedback)
+        return quantize(exact @ self._exact, self._recipe, feedback=self._feedback, metric=self._metric)
 
     def decode(self, packed: PackedTokens) -> Tensor:
         """What codes stand for, turned back and with the mean added, (B, H, T, D), float32."""

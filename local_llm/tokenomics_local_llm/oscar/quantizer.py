@@ -1,7 +1,9 @@
 """Rows of a rotated head to 2-bit codes: the reference that every kernel is compared with.
 
-A row is one token of one head. First each group gets a range, a minimum and a step, which is rounded to float16; then
-the codes are chosen against these stored numbers, not against finer ones that no reader will have.
+A row is one token of one head. First each group gets a range, a minimum and a step in float16; then the codes are
+chosen; then the range is scaled. The last step matters more than it looks: codes of least error shrink a row by some
+percent, and while other errors average out over many tokens, what is shrunk stays shrunk, so that logits of a long
+history lose what they had over those of the windows.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ __all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of
 
 _TOP: Final = 3  # the largest code
 _SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
+_PLAUSIBLE_LOSS: Final = (0.8, 1.25)  # a row may be all but orthogonal to what is stored of it
 _SHRUNK: Final = (
     0.55,
     0.7,
@@ -34,10 +37,9 @@ class QuantizerRecipe:
     clip_ratio: float | None = None
     """The share of a row's entries that clipping leaves alone, as OSCAR does it: the range is what is left then, and 0
     clips nothing. `None` searches for the range of least squared error instead."""
-    stretch: float | None = 0.5
-    """After the range is fitted to its nearest codes by least squares, how far it is stretched: 0 is least squares,
-    which shrinks a row towards its mean by a tenth; 1 gives these codes the row's own component along itself. What is
-    shrunk stays so however many tokens are averaged, other errors do not. `None` does not fit."""
+    stretch: float = 1.0
+    """How much of what rounding took from a row's component along itself, in the metric of what reads it, scaling the
+    range gives back: 0 nothing, 1 all."""
     group_size: int | None = None
     """Channels that share one scale and one minimum; `None` is the whole head."""
     centred: bool = True
@@ -55,16 +57,19 @@ class QuantizerRecipe:
     @classmethod
     def as_published(cls, clip_ratio: float) -> QuantizerRecipe:
         """OSCAR's own: clipped, not centred, each channel to the nearest code."""
-        return cls(clip_ratio=clip_ratio, stretch=None, centred=False, damping=None)
+        return cls(clip_ratio=clip_ratio, stretch=0.0, centred=False, damping=None)
 
 
-def quantize(rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None = None) -> PackedTokens:
+def quantize(
+    rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None = None, metric: Tensor | None = None
+) -> PackedTokens:
     """Rotated, centred rows to codes.
 
     Args:
         rows: (B, H, T, D), floating.
         recipe: Range and groups.
         feedback: What `feedback_of_metric` returns, (H or 1, D, D); `None` rounds to the nearest code.
+        metric: In which a row's component along itself is taken, (H or 1, D, D); `None` is that of plain squares.
 
     Raises:
         ValueError: If the group size does not divide D.
@@ -76,10 +81,12 @@ def quantize(rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None =
     else:
         limit = clip_threshold(rows, recipe.clip_ratio).unsqueeze(-1)
         minimum, step = _range(*torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True))
-    if recipe.stretch is not None:
-        minimum, step = _fitted_range(grouped, minimum, step, recipe.stretch)
     minimum, step = minimum.half(), step.clamp_min(_SMALLEST_STEP).half()
     codes = _codes(grouped, minimum.float(), step.float(), feedback)
+    if recipe.stretch:
+        stored = (minimum.float() + step.float() * codes.view_as(grouped)).flatten(-2)
+        factor = 1 + recipe.stretch * (_loss(rows, stored, metric)[..., None, None] - 1)
+        minimum, step = (minimum.float() * factor).half(), (step.float() * factor).clamp_min(_SMALLEST_STEP).half()
     return PackedTokens(codes=pack_codes(codes), scale=step.squeeze(-1), minimum=minimum.squeeze(-1))
 
 
@@ -144,7 +151,7 @@ def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
     least = torch.full_like(low, torch.inf)
     for below, above in product(_SHRUNK, repeat=2):
         narrow = _range(mean + (low - mean) * below, mean + (high - mean) * above)
-        minimum, step = _fitted_range(grouped, *narrow, 0.0)
+        minimum, step = _fitted_range(grouped, *narrow)
         error = (grouped - minimum - step * _nearest(grouped, minimum, step)).square().sum(-1, keepdim=True)
         better = error < least
         least = torch.where(better, error, least)
@@ -153,15 +160,19 @@ def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
     return best_minimum, best_step
 
 
-def _fitted_range(grouped: Tensor, minimum: Tensor, step: Tensor, stretch: float) -> tuple[Tensor, Tensor]:
-    """The range fitted to its nearest codes and stretched; a group of a single code keeps the range it has."""
+def _loss(rows: Tensor, stored: Tensor, metric: Tensor | None) -> Tensor:
+    """A row's size over its stored form's component along it, (B, H, T)."""
+    weighed = rows if metric is None else rows @ metric.to(rows.device)
+    loss = (weighed * rows).sum(-1) / (weighed * stored).sum(-1)
+    return torch.where(torch.isfinite(loss), loss, 1.0).clamp(*_PLAUSIBLE_LOSS)
+
+
+def _fitted_range(grouped: Tensor, minimum: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """The range fitted to its nearest codes by least squares; a group of a single code keeps the range it has."""
     codes = _nearest(grouped, minimum, step)
     row_mean, code_mean = grouped.mean(-1, keepdim=True), codes.mean(-1, keepdim=True)
     row_part, code_part = grouped - row_mean, codes - code_mean
-    both = (row_part * code_part).sum(-1, keepdim=True)
-    shrunk = both / code_part.square().sum(-1, keepdim=True)
-    own = row_part.square().sum(-1, keepdim=True) / both
-    fitted = shrunk + stretch * (own - shrunk)
+    fitted = (row_part * code_part).sum(-1, keepdim=True) / code_part.square().sum(-1, keepdim=True)
     usable = torch.isfinite(fitted) & (fitted > _SMALLEST_STEP)
     return torch.where(usable, row_mean - fitted * code_mean, minimum), torch.where(usable, fitted, step)
 

@@ -23,7 +23,7 @@ class OscarRecipe:
     """Tokens that leave the recent window at a time; up to this many less one more are kept there."""
     keys: QuantizerRecipe = field(default_factory=QuantizerRecipe)
     """How keys become codes."""
-    values: QuantizerRecipe = field(default_factory=lambda: QuantizerRecipe(centred=False))
+    values: QuantizerRecipe = field(default_factory=lambda: QuantizerRecipe(centred=False, stretch=0.5))
     """How values become codes."""
 
     def __post_init__(self) -> None:

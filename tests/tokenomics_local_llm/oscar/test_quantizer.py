@@ -15,6 +15,7 @@ from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe, clip_threshold
 PUBLISHED = QuantizerRecipe.as_published(0.96)
 PLAIN = QuantizerRecipe.as_published(0.0)
 SEARCHED = QuantizerRecipe()
+UNSCALED = QuantizerRecipe(stretch=0.0)
 
 
 def _rows(channels: int = 64, tokens: int = 50, seed: int = 0) -> Tensor:
@@ -69,7 +70,7 @@ def test_order_of_channels_only_reorders_codes(recipe: QuantizerRecipe) -> None:
 
 def test_rows_far_from_zero_are_stored_as_well_as_others() -> None:
     rows = _rows()
-    errors = [float((_restored(rows + shift, SEARCHED) - rows - shift).square().mean()) for shift in (0, 4)]
+    errors = [float((_restored(rows + shift, UNSCALED) - rows - shift).square().mean()) for shift in (0, 4)]
     assert errors[1] == pytest.approx(errors[0], rel=0.01)
 
 
@@ -98,17 +99,26 @@ def test_a_searched_range_has_less_error_than_a_clipped_one() -> None:
     assert least[0] < 0.11 < least[1] < least[2]
 
 
-def test_stretching_gives_rows_more_of_their_own_component_along_themselves() -> None:
-    rows = _rows(tokens=400)
-    stored = [_restored(rows, replace(SEARCHED, stretch=stretch, damping=None)) for stretch in (0.0, 0.5, 1.0)]
-    shares = [float((each * rows).sum() / rows.square().sum()) for each in stored]
-    assert shares[0] < 0.92 < shares[1] < 0.95 < shares[2] < 1
+@pytest.mark.parametrize("in_metric", [False, True], ids=["squares", "metric"])
+@pytest.mark.parametrize("stretch", [0.5, 1.0])
+def test_stretching_gives_a_row_back_its_component_along_itself(in_metric: bool, stretch: float) -> None:
+    rows, metric = _rows(tokens=200), _metric() if in_metric else None
+    weighed = rows if metric is None else rows @ metric
+
+    def component(of: float) -> Tensor:
+        packed = quantize(rows, replace(SEARCHED, stretch=of), metric=metric)
+        return (weighed * dequantize(packed)).sum(-1) / (weighed * rows).sum(-1)
+
+    lost = component(0.0)
+    assert lost.mean() < 0.93
+    expected = lost * (1 + stretch * (1 / lost - 1).clamp(-0.2, 0.25))
+    torch.testing.assert_close(component(stretch), expected, atol=2e-3, rtol=0)
 
 
 def test_groups_are_quantised_each_by_itself() -> None:
     rows = _rows()
-    halves = torch.cat([_restored(part, SEARCHED) for part in rows.chunk(2, dim=-1)], dim=-1)
-    torch.testing.assert_close(_restored(rows, replace(SEARCHED, group_size=32)), halves)
+    halves = torch.cat([_restored(part, UNSCALED) for part in rows.chunk(2, dim=-1)], dim=-1)
+    torch.testing.assert_close(_restored(rows, replace(UNSCALED, group_size=32)), halves)
 
 
 def test_a_group_size_that_does_not_divide_the_head_is_refused() -> None:
