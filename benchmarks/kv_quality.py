@@ -150,8 +150,13 @@ def _arms(model: PreTrainedModel, fitted: Calibrated) -> Iterator[Arm]:
     unclipped = QuantizerRecipe.as_published(0.0)
     centred = replace(published, keys=replace(published.keys, centred=True))
     rounded = replace(centred, keys=replace(centred.keys, damping=0.1))
-    searched = replace(rounded, values=QuantizerRecipe(centred=False, damping=None))
-    metric_values = replace(rounded, values=QuantizerRecipe(centred=False))
+    searched = replace(
+        rounded, keys=replace(rounded.keys, clip_ratio=None), values=replace(rounded.values, clip_ratio=None)
+    )
+    stretched = replace(
+        searched, keys=replace(searched.keys, stretch=1.0), values=replace(searched.values, stretch=0.5)
+    )
+    ours = OscarRecipe()
     steps: list[tuple[str, Rotations, OscarRecipe]] = [
         ("naive 2-bit", fitted.none, replace(bare, keys=unclipped, values=unclipped)),
         ("Hadamard", fitted.plain, replace(bare, keys=unclipped, values=unclipped)),
@@ -160,11 +165,12 @@ def _arms(model: PreTrainedModel, fitted: Calibrated) -> Iterator[Arm]:
         ("+ centred keys", fitted.published, centred),
         ("+ a rotation per head", fitted.per_head, centred),
         ("+ sequential rounding of keys", fitted.per_head, rounded),
-        ("+ searched ranges of values", fitted.per_head, searched),
-        ("+ sequential rounding of values", fitted.per_head, metric_values),
-        ("+ searched ranges of keys", fitted.per_head, OscarRecipe()),
-        ("Hadamard, else the same", fitted.hadamard, OscarRecipe()),
-        (_OURS, fitted.whitened, OscarRecipe()),
+        ("+ searched ranges", fitted.per_head, searched),
+        ("+ stretch", fitted.per_head, stretched),
+        ("+ sequential rounding of values", fitted.per_head, ours),
+        (_OURS, fitted.whitened, ours),
+        ("ours, Hadamard", fitted.hadamard, ours),
+        ("ours, centred values", fitted.whitened, replace(ours, values=replace(ours.values, centred=True))),
     ]
     head_dim = fitted.none.keys[0].rotation.shape[-1]
     for name, rotations, recipe in steps:
