@@ -22,12 +22,8 @@ __all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of
 _TOP: Final = 3  # the largest code
 _SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
 _PLAUSIBLE_LOSS: Final = (0.8, 1.25)  # a row may be all but orthogonal to what is stored of it
-_SHRUNK: Final = (
-    0.55,
-    0.7,
-    0.85,
-    1.0,
-)  # ends of the ranges that are searched, as shares of the way from a group's mean to its extremes
+_SHRUNK: Final = (0.55, 0.7, 0.85, 1.0)
+"""Ends of the ranges that are searched, as shares of the way from a group's mean to its extremes."""
 
 
 @dataclass(frozen=True, kw_only=True)
