@@ -184,21 +184,22 @@ def _arms(model: PreTrainedModel, fitted: Calibrated) -> Iterator[Arm]:
         make=lambda: kivi_cache(model.config),
         bits=lambda tokens: kivi_bits_per_element(tokens, head_dim),
     )
-    for backend, module in _BACKENDS.items():
-        for bits in (2, 4):
-            if importlib.util.find_spec(module):
-                yield Arm(
-                    name=f"QuantizedCache {backend} {bits}",
-                    make=lambda backend=backend, bits=bits: QuantizedCache(backend, model.config, nbits=bits),  # type: ignore[misc]
-                    bits=lambda tokens, bits=bits: bits + 0.5,  # type: ignore[misc]
-                )
+    for backend, (module, axes) in _BACKENDS.items():
+        for bits in (2, 4) if importlib.util.find_spec(module) else ():
+            yield Arm(
+                name=f"QuantizedCache {backend} {bits}",
+                make=lambda backend=backend, axes=axes, bits=bits: QuantizedCache(  # type: ignore[misc]
+                    backend, model.config, nbits=bits, axis_key=axes, axis_value=axes
+                ),
+                bits=lambda tokens, bits=bits: bits + 0.5,  # type: ignore[misc] # 16 bits a scale and a zero, groups of 64
+            )
 
 
-_BACKENDS = {"quanto": "optimum", "hqq": "hqq"}
+_BACKENDS = {"quanto": ("optimum", 0), "hqq": ("hqq", 1)}  # the package of each, and the axis that it groups along
 
 
 def _missing() -> list[str]:
-    return [backend for backend, module in _BACKENDS.items() if not importlib.util.find_spec(module)]
+    return [backend for backend, (module, _) in _BACKENDS.items() if not importlib.util.find_spec(module)]
 
 
 def _figures(arm: Arm, scores: list[HistoryScore], context: int) -> dict[str, float]:
