@@ -103,7 +103,8 @@ def classify(
     sigmas = stack.schedule.grid(points or stack.schedule.blocks)
 
     def logits(z: Tensor, sigma: float) -> Tensor:
-        return stack.owner(sigma)(images, z, torch.full((len(images),), sigma))
+        of_classes: Tensor = stack.owner(sigma)(images, z, torch.full((len(images),), sigma))
+        return of_classes
 
     def denoise(z: Tensor, sigma: float) -> Tensor:
         return denoised_vector(logits(z, sigma), targets, bridge=bridge, generator=generator)

@@ -8,6 +8,7 @@ opposite sign, which adds noise; its code, and `euler_step`, remove it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -73,7 +74,7 @@ def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
 
 
 def add_noise(clean: Tensor, sigma: Tensor, *, generator: torch.Generator) -> Tensor:
-    """clean + sigma * noise; `sigma` has the leading dimensions of `clean`. Noise comes from the CPU's stream."""
+    """Noisy vectors: clean + sigma * noise; `sigma` has the leading dimensions of `clean`. Noise comes from the CPU's stream."""
     noise = torch.randn(clean.shape, generator=generator, dtype=torch.float32).to(clean.device)
     return clean + _spread(sigma, clean) * noise
 
@@ -86,7 +87,7 @@ def euler_step(z: Tensor, denoised: Tensor, sigma: float, next_sigma: float) -> 
 
 def walk(z: Tensor, sigmas: Sequence[float], denoise: Callable[[Tensor, float], Tensor]) -> Tensor:
     """Euler's steps down a grid (Karras et al., algorithm 1 without its correction), to z at the last noise level."""
-    for sigma, next_sigma in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, next_sigma in pairwise(sigmas):
         z = euler_step(z, denoise(z, sigma), sigma, next_sigma)
     return z
 
@@ -99,7 +100,8 @@ def denoised_vector(
     Args:
         logits: (..., V).
         targets: The rows that noise was added to in training, (V, D): of length 1, as there.
-        bridge: "sample" draws from `generator`.
+        bridge: How.
+        generator: What "sample" draws from.
 
     Returns:
         (..., D).

@@ -49,7 +49,7 @@ class ImageDenoiser(nn.Module):
         nn.init.zeros_(self.pixels.weight)
 
     def forward(self, z: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """z (B, C, S, S), sigma and labels (B,); returns the estimate of the clean image, (B, C, S, S)."""
+        """Noisy images z (B, C, S, S), sigma and labels (B,); returns the estimate of the clean ones, (B, C, S, S)."""
         c_skip, c_out, c_in, c_noise = (coefficient[:, None, None, None] for coefficient in precondition(sigma))
         condition = self.noise_embedding(c_noise[:, :, 0, 0]) + self.labels(labels)[:, None]  # (B, 1, width)
         grid = self.patches(c_in * z)
@@ -69,7 +69,8 @@ class ImageDenoiser(nn.Module):
         dropped = torch.rand(len(labels), generator=generator) < _LABEL_DROPOUT
         z = add_noise(images, sigma, generator=generator)
         estimate = self(z, sigma, labels.where(~dropped, self.classes))
-        return (estimate - images).square().mean(dim=(1, 2, 3))
+        errors: Tensor = (estimate - images).square().mean(dim=(1, 2, 3))
+        return errors
 
     def loss_weights(self, sigma: Tensor) -> Tensor:
         """Karras et al.'s: every noise level starts alike."""

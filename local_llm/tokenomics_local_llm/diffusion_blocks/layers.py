@@ -51,7 +51,8 @@ def fixed_targets(classes: int, width: int, *, seed: int = 0) -> Tensor:
     """
     rows = torch.randn(classes, width, generator=torch.Generator().manual_seed(seed))
     if classes <= width:
-        return torch.linalg.qr(rows.T).Q.T.contiguous()
+        orthogonal: Tensor = torch.linalg.qr(rows.T).Q
+        return orthogonal.T.contiguous()
     return nn.functional.normalize(rows, dim=-1)
 
 

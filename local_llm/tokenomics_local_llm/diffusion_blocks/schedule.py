@@ -111,7 +111,7 @@ class NoiseSchedule:
 
     def _at(self, share: float) -> float:
         if self.spacing == "log_uniform":
-            return self.sigma_max ** (1 - share) * self.sigma_min**share
+            return math.exp((1 - share) * math.log(self.sigma_max) + share * math.log(self.sigma_min))
         return self._quantile(1 - share)
 
     def _quantile(self, share: float) -> float:

@@ -89,9 +89,7 @@ def train_block(
     Returns:
         The loss of each step.
     """
-    optimizer = torch.optim.AdamW(
-        denoiser.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=settings.learning_rate, total_steps=steps, pct_start=settings.warm_up, cycle_momentum=False
     )
@@ -143,9 +141,7 @@ def load_stack(build: Callable[[], D], schedule: NoiseSchedule, folder: Path) ->
     return Stack(schedule, [_loaded(build(), _path(folder, block)) for block in range(schedule.blocks)])
 
 
-def _loss(
-    denoiser: nn.Module, schedule: NoiseSchedule, block: int, batch: Batch, generator: torch.Generator
-) -> Tensor:
+def _loss(denoiser: nn.Module, schedule: NoiseSchedule, block: int, batch: Batch, generator: torch.Generator) -> Tensor:
     task: Denoiser = denoiser  # type: ignore[assignment]
     shape = task.sigma_shape(batch)
     sigma = schedule.sample(block, math.prod(shape), generator=generator).reshape(shape)

@@ -92,7 +92,7 @@ class TokenDenoiser(nn.Module):
         self.head_size = width // heads
         self.register_buffer("targets", fixed_targets(vocabulary, width))
         # The clean stream starts where the noisy one points, each coordinate of size 1.
-        self.embedding = nn.Embedding.from_pretrained(self.targets * width**0.5, freeze=False)
+        self.embedding = nn.Embedding(vocabulary, width, _weight=self.targets * width**0.5)
         self.noise_embedding = NoiseEmbedding(width)
         self.layers = nn.ModuleList(
             TransformerLayer(width, heads, condition_width=width, gate=1.0) for _ in range(layers)
