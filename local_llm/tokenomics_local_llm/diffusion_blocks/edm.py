@@ -74,7 +74,7 @@ def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
 
 
 def add_noise(clean: Tensor, sigma: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Noisy vectors: clean + sigma * noise; `sigma` has the leading dimensions of `clean`. Noise comes from the CPU's stream."""
+    """Noisy vectors: clean + sigma * noise, from the CPU's stream; `sigma` has the leading dimensions of `clean`."""
     noise = torch.randn(clean.shape, generator=generator, dtype=torch.float32).to(clean.device)
     return clean + _spread(sigma, clean) * noise
 

@@ -129,16 +129,21 @@ def train_blocks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for block in range(schedule.blocks) if blocks is None else blocks:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_of(settings.seed, "weights", block))
-            denoiser = build()
+        denoiser = _initial(build, settings, block)
         train_block(denoiser, schedule, block, batches(block), settings, steps=steps)
         save_file(denoiser.state_dict(), _path(folder, block))
+        del denoiser  # before the next is built
 
 
 def load_stack(build: Callable[[], D], schedule: NoiseSchedule, folder: Path) -> Stack[D]:
     """The denoisers that `train_blocks` wrote."""
     return Stack(schedule, [_loaded(build(), _path(folder, block)) for block in range(schedule.blocks)])
+
+
+def _initial(build: Callable[[], nn.Module], settings: BlockTraining, block: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(settings.seed, "weights", block))
+        return build()
 
 
 def _loss(denoiser: nn.Module, schedule: NoiseSchedule, block: int, batch: Batch, generator: torch.Generator) -> Tensor:
