@@ -65,7 +65,7 @@ def finetune(
 
     Raises:
         ResumeError: If the folder holds another run.
-        ModelLoadError: If the model's architecture is not known.
+        PartitionError: If the model cannot be divided so.
     """
     gate = gate or Gate()
     partition = Partition(model, settings.blocks)

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from tokenomics_local_llm.errors import ModelLoadError
+from tokenomics_local_llm.errors import LocalLLMError
 
-__all__ = ["Partition"]
+__all__ = ["Partition", "PartitionError"]
 
 _LLAMA_LIKE: Final = ("layers", "norm")
 # model_type -> the names of its layers and of its final norm
@@ -26,6 +26,10 @@ _PARTS: Final = {
 }
 
 
+class PartitionError(LocalLLMError, ValueError):
+    """A model cannot be divided so."""
+
+
 class Partition:
     """A model and its blocks, in the order of its layers.
 
@@ -34,22 +38,21 @@ class Partition:
         blocks: How many; their numbers of layers differ by one at most.
 
     Raises:
-        ModelLoadError: If the model's architecture is not known here.
-        ValueError: If there are not 1 to as many blocks as layers.
+        PartitionError: If the model's architecture is not known here, or it has fewer layers than blocks.
     """
 
     def __init__(self, model: Any, blocks: int) -> None:
         kind = model.config.model_type
         if kind not in _PARTS:
             known = ", ".join(sorted(_PARTS))
-            raise ModelLoadError(f"a model of type {kind!r} cannot be divided into blocks: known types are {known}")
+            raise PartitionError(f"a model of type {kind!r} cannot be divided into blocks: known types are {known}")
         self.model = model
         layers_name, norm_name = _PARTS[kind]
         self._layers: nn.ModuleList = getattr(model.base_model, layers_name)
         self.norm: nn.Module = getattr(model.base_model, norm_name)
         self.head: nn.Module = model.get_output_embeddings()
         if not 1 <= blocks <= len(self._layers):
-            raise ValueError(f"blocks must be 1 to {len(self._layers)}, the layers of the model, got {blocks}")
+            raise PartitionError(f"blocks must be 1 to {len(self._layers)}, the layers of the model, got {blocks}")
         self.blocks = blocks
 
     def layers(self, block: int) -> list[nn.Module]:

@@ -141,7 +141,7 @@ def finetune_in_rounds(
 
     Raises:
         ResumeError: If the folder holds another run.
-        ModelLoadError: If the model's architecture is not known.
+        PartitionError: If the model cannot be divided so.
     """
     gate, group = gate or Gate(), group or Group()
     partition = Partition(model, settings.blocks)
