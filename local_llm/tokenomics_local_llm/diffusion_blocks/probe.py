@@ -18,7 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-__all__ = ["SavedBytes", "StateBytes", "peak_cuda_bytes", "peak_resident_bytes", "saved_for_backward", "state_bytes"]
+__all__ = [
+    "SavedBytes",
+    "StateBytes",
+    "forget_peak",
+    "peak_cuda_bytes",
+    "peak_resident_bytes",
+    "saved_for_backward",
+    "state_bytes",
+]
 
 _STATUS = Path("/proc/self/status")
 
@@ -76,8 +84,18 @@ def state_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
     )
 
 
+def forget_peak() -> int:
+    """Let the peak begin anew from what the process has now, which is returned.
+
+    Raises:
+        OSError: Where Linux does not allow it, or there is no Linux.
+    """
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_resident_bytes()
+
+
 def peak_resident_bytes() -> int:
-    """The most memory that this process ever had.
+    """The most memory that this process ever had, or since `forget_peak`.
 
     Linux's own figure where there is one: getrusage's begins with the peak of the process that started this one.
     """
