@@ -7,7 +7,7 @@ updates a block sees as many times the data as there are blocks, and one that se
 
 classification, digits: scikit-learn's digits, 6 layers, 3 blocks, 3 seeds.
 text: tiny Shakespeare by characters, 8 layers, 4 blocks; needs ../shared/data.
-memory: SmolLM2-135M, 2 rows of 512 tokens, one process a way of training.
+memory: SmolLM2-135M, a row of 512 tokens, one process a way of training.
 finetune: SmolLM2-135M on solutions of GSM8K, forgetting measured on novels; needs ../shared/data.
 workers: two processes of torchrun beside one that does the same work.
 
@@ -21,10 +21,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+
 from block_wise.section import Section
-from closing import close
+from closing import Check, close
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from shared_data import FOLDER
@@ -87,7 +89,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    figures, checks = {}, []
+    figures: dict[str, Any] = {}
+    checks: list[Check] = []
     for name in options.section or SECTIONS:
         if name in NEEDS_SHARED_DATA and not CORPORA.is_dir():
             figures[name] = {"skipped": "needs shared/data/corpora"}

@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor, nn
+
 from block_wise.baselines import PlainLanguageModel, train_end_to_end
 from block_wise.section import Section, minibatches
 from closing import Check
-from torch import Tensor, nn
-
 from tokenomics_local_llm.diffusion_blocks.edm import add_noise
 from tokenomics_local_llm.diffusion_blocks.evidence import evidence_logits
 from tokenomics_local_llm.diffusion_blocks.schedule import NoiseSchedule
@@ -26,7 +26,7 @@ from tokenomics_local_llm.diffusion_blocks.text import TokenDenoiser
 __all__ = ["characters"]
 
 BLOCKS, LAYERS, WIDTH, HEADS = 4, 8, 96, 4
-LENGTH, BATCH, UPDATES = 96, 12, 800
+LENGTH, BATCH, UPDATES = 96, 12, 400
 LEARNING_RATE = 2e-3
 HELD_OUT_SHARE, HELD_OUT_ROWS = 0.1, 96
 MEDIANS = (1.20, 0.441, 0.205, 0.076)

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
 
 import torch
-from block_wise.baselines import PlainClassifier, train_end_to_end
-from block_wise.section import Section, minibatches, over_seeds
-from closing import Check
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from block_wise.baselines import PlainClassifier, train_end_to_end
+from block_wise.section import Section, minibatches, over_seeds
+from closing import Check
 from tokenomics_local_llm.diffusion_blocks.classification import ClassDenoiser, classify
 from tokenomics_local_llm.diffusion_blocks.image import ImageDenoiser, sample_images
 from tokenomics_local_llm.diffusion_blocks.schedule import NoiseSchedule
@@ -31,7 +31,7 @@ SEEDS = (0, 1, 2)
 BLOCKS, LAYERS = 3, 6
 BATCH = 64
 TEST_IMAGES = 450
-CLASSIFIER_UPDATES, DRAWING_UPDATES = 900, 1200
+CLASSIFIER_UPDATES, DRAWING_UPDATES = 900, 600
 CLASSIFIER = {"image_size": 8, "patch": 2, "classes": 10, "width": 48, "heads": 4}
 PAINTER = {"image_size": 8, "patch": 2, "classes": 10, "width": 64, "heads": 4}
 POINTS = 30
@@ -135,9 +135,7 @@ def blocks_accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], s
 def drawn_distance(
     train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], schedule: NoiseSchedule, updates: int, seed: int
 ) -> float:
-    stack = trained(
-        lambda: ImageDenoiser(layers=LAYERS // schedule.blocks, **PAINTER), schedule, train, seed, updates
-    )
+    stack = trained(lambda: ImageDenoiser(layers=LAYERS // schedule.blocks, **PAINTER), schedule, train, seed, updates)
     generator = torch.Generator().manual_seed(seed)
     drawn = sample_images(stack, held_out[1].repeat(3), generator=generator, points=POINTS)
     return distance(drawn, held_out[0])
@@ -173,6 +171,10 @@ def distance(first: Tensor, second: Tensor) -> float:
 
 def _row(section: Section, arm: str, blocks: int, updates: int, **figures: object) -> None:
     section.row(
-        arm=arm, blocks=blocks, updates_a_block=updates, updates=blocks * updates, images=blocks * updates * BATCH,
+        arm=arm,
+        blocks=blocks,
+        updates_a_block=updates,
+        updates=blocks * updates,
+        images=blocks * updates * BATCH,
         **figures,
     )

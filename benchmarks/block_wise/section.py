@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from closing import Check
 from torch import Tensor
+
+from closing import Check
 
 __all__ = ["Section", "minibatches", "over_seeds"]
 
