@@ -161,7 +161,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def distance(first: Tensor, second: Tensor) -> float:
-    """Sliced Wasserstein-2 distance: of the quantiles along directions of chance, the same for all (Rabin et al. 2011)."""
+    """Sliced Wasserstein-2 distance (Rabin et al. 2011): of quantiles along directions of chance, the same for all."""
     directions = torch.randn(64, PROJECTIONS, generator=torch.Generator().manual_seed(0))
     directions /= directions.norm(dim=0)
     levels = (torch.arange(200) + 0.5) / 200

@@ -21,8 +21,8 @@ from block_wise.lora import has_peft, with_lora
 from block_wise.section import Section
 from closing import Check
 from tokenomics_local_llm.diffusion_blocks.cross_entropy import IGNORED
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData, finetune
 from tokenomics_local_llm.diffusion_blocks.gate import Gate, Judge, Reading
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData, finetune
 from tokenomics_local_llm.diffusion_blocks.objectives import exact_loss
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.rows import Example, Rows, pack, pad

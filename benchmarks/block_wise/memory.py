@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -45,7 +46,7 @@ BLOCKS = 6
 BATCH, LENGTH = 1, 512
 STEPS = 2
 
-Way = Callable[[Any], None]
+Way = Callable[[Any], object]
 """Lets a model's parameters be trained, or not."""
 
 
@@ -105,9 +106,10 @@ def memory() -> Section:
 
 
 def _in_a_process(name: str, folder: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, folder, name]
+    command = [sys.executable, "-m", "block_wise.memory", folder, name]
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    here = Path(__file__).parents[1]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=here)
     if ran.returncode:
         raise RuntimeError(f"{name}: {ran.stderr}")
     measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -159,7 +161,7 @@ def measure(folder: str, name: str) -> dict[str, Any]:
     model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     layer_bytes = sum(parameter.numel() * 4 for parameter in model.model.layers.parameters())
     partition = Partition(model, BLOCKS)
-    trained = WAYS[name](model) or model
+    WAYS[name](model)
     if "checkpointed" in name:
         model.train()
         partition.checkpoint_activations(True)

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from block_wise.section import Section
 from closing import Check
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.rounds import finetune_in_rounds, process_group
 from tokenomics_local_llm.diffusion_blocks.rows import pack
 from tokenomics_local_llm.diffusion_blocks.visit import FineTuning
@@ -35,7 +35,8 @@ def workers() -> Section:
         results = {}
         for count in (2, 1):
             place, start = Path(folder) / str(count), time.perf_counter()
-            subprocess.run([*torchrun, str(count), __file__, str(place)], check=True, capture_output=True)
+            command = [*torchrun, str(count), "-m", "block_wise.workers", str(place)]
+            subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
             results[count] = torch.load(place / "result.pt")
             section.row(
                 workers=count,

@@ -1,7 +1,8 @@
 """Image classification with DiffusionBlocks: the noised variable is the vector of the class.
 
-As in the released code, z takes the place of the class token of a vision transformer, and each block reads the
-patches anew. Its sampler takes the mean of rows that are not of length 1, though training adds noise to rows that are;
+Each block is a vision transformer that reads the patches anew, with z as one more row behind them, as in the paper. The
+released code puts z where the class token was, so that noise stays in the row that is read out, which learns more
+slowly. Its sampler also takes the mean of rows that are not of length 1, though training adds noise to rows that are;
 here both take the same rows.
 """
 
@@ -46,6 +47,7 @@ class ClassDenoiser(nn.Module):
         condition = max(width // 6, 16)  # the released code's ratio
         self.patches = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
         self.positions = nn.Parameter(torch.randn((image_size // patch) ** 2, width) * 0.02)
+        self.token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.noise_embedding = NoiseEmbedding(condition)
         self.layers = nn.ModuleList(
             TransformerLayer(width, heads, condition_width=condition, gate=0.0) for _ in range(layers)
@@ -59,7 +61,8 @@ class ClassDenoiser(nn.Module):
         c_skip, c_out, c_in, c_noise = (coefficient[:, None] for coefficient in precondition(sigma))
         condition = self.noise_embedding(c_noise)  # (B, 1, condition)
         patches = self.patches(images).flatten(2).transpose(1, 2) + self.positions
-        x = torch.cat([(c_in * z)[:, None], patches], dim=1)  # (B, 1 + patches, width)
+        token = self.token.expand(len(images), 1, -1)
+        x = torch.cat([token, patches, (c_in * z)[:, None]], dim=1)  # (B, 1 + patches + 1, width)
         for layer in self.layers:
             x, _ = layer(x, condition)
         estimate = c_skip * z + c_out * self.norm(x[:, 0])

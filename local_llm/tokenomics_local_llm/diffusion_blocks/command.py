@@ -16,9 +16,9 @@ from typing import NoReturn
 import click
 from tqdm import tqdm
 
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData
-from tokenomics_local_llm.diffusion_blocks.finetune import finetune as finetune_model
 from tokenomics_local_llm.diffusion_blocks.gate import Gate
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
+from tokenomics_local_llm.diffusion_blocks.in_turn import finetune as finetune_model
 from tokenomics_local_llm.diffusion_blocks.journal import Attempt, Journal
 from tokenomics_local_llm.diffusion_blocks.probe_text import own_text
 from tokenomics_local_llm.diffusion_blocks.rounds import finetune_in_rounds, process_group
@@ -93,11 +93,11 @@ def finetune(
         checkpointing=checkpointing,
         seed=seed,
     )
-    loaded = load_model(model, dtype="float32")
     run = output.with_name(f"{output.name}.run")
-    texts = _read(loaded, data, held_out, probe, length=length, seed=seed)
     with process_group() as group, _reporting(settings, log_dir if group.rank == 0 else None) as report:
-        if workers:
+        loaded = load_model(model, dtype="float32")  # on the GPU of this process, where it has one
+        texts = _read(loaded, data, held_out, probe, length=length, seed=seed)
+        if workers or group.size > 1:
             journal = finetune_in_rounds(
                 loaded.model, texts, settings, run, gate=Gate(max_kl=max_kl), group=group, on_attempt=report.attempt
             )

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from tokenomics_local_llm.diffusion_blocks.cross_entropy import chunked_cross_entropy
+from tokenomics_local_llm.diffusion_blocks.objectives import exact_loss
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.rows import Rows
 from tokenomics_local_llm.diffusion_blocks.shards import save_tensors
@@ -73,12 +73,8 @@ class Judge:
         return reading
 
     def _held_out_loss(self) -> float:
-        total = 0.0
-        for rows in self._held_out.batches(self._batch_size):
-            loss = chunked_cross_entropy(
-                self._partition.hidden(rows.input_ids), rows.targets, self._partition.head, chunk_rows=256
-            )
-            total += float(loss) * rows.learned_tokens
+        loss_of = exact_loss(self._partition, chunk_rows=256)
+        total = sum(float(loss_of(rows)) * rows.learned_tokens for rows in self._held_out.batches(self._batch_size))
         return total / self._held_out.learned_tokens
 
     def _kl(self) -> float:
@@ -93,5 +89,5 @@ class Judge:
 
     @torch.no_grad()
     def _log_probs(self, rows: Rows) -> Tensor:
-        logits = self._partition.head(self._partition.hidden(rows.input_ids)[0])
+        logits = self._partition.head(self._partition.hidden(rows.to(self._partition.device).input_ids)[0])
         return torch.log_softmax(logits.float(), dim=-1).cpu()

@@ -66,7 +66,7 @@ class ImageDenoiser(nn.Module):
     def losses(self, batch: Batch, sigma: Tensor, *, generator: torch.Generator) -> Tensor:
         """Squared errors of (images, labels), (B,); a tenth of the labels are dropped, for guidance."""
         images, labels = batch
-        dropped = torch.rand(len(labels), generator=generator) < _LABEL_DROPOUT
+        dropped = (torch.rand(len(labels), generator=generator) < _LABEL_DROPOUT).to(labels.device)
         z = add_noise(images, sigma, generator=generator)
         estimate = self(z, sigma, labels.where(~dropped, self.classes))
         errors: Tensor = (estimate - images).square().mean(dim=(1, 2, 3))

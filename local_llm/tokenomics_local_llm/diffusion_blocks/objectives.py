@@ -29,6 +29,7 @@ def exact_loss(partition: Partition, *, chunk_rows: int) -> BlockLoss:
     """Cross-entropy of the whole model."""
 
     def loss(rows: Rows) -> Tensor:
+        rows = rows.to(partition.device)
         return chunked_cross_entropy(
             partition.hidden(rows.input_ids), rows.targets, partition.head, chunk_rows=chunk_rows
         )
@@ -60,6 +61,7 @@ def local_loss(partition: Partition, block: int, lens: Lens, *, chunk_rows: int)
     """
 
     def loss(rows: Rows) -> Tensor:
+        rows = rows.to(partition.device)
         hidden: Tensor = partition.norm(lens(partition.hidden_after(block, rows.input_ids)))
         return chunked_cross_entropy(hidden, rows.targets, partition.head, chunk_rows=chunk_rows)
 
@@ -71,7 +73,7 @@ def fit_lens(partition: Partition, block: int, batches: list[Rows], *, chunk_row
     partition.train_only(block)
     for parameter in partition.parameters(block).values():
         parameter.requires_grad_(False)
-    lens = Lens(partition.hidden_after(block, batches[0].input_ids[:1, :1]))
+    lens = Lens(partition.hidden_after(block, batches[0].to(partition.device).input_ids[:1, :1]))
     optimizer = torch.optim.Adam(lens.parameters(), lr=_LENS_LEARNING_RATE)
     loss = local_loss(partition, block, lens, chunk_rows=chunk_rows)
     for rows in batches:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from tokenomics_local_llm.errors import LocalLLMError
@@ -103,6 +104,12 @@ class Partition:
         else:
             disable = getattr(self.model, "activation_checkpointing_disable", None)
             (disable or self.model.gradient_checkpointing_disable)()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        place: torch.device = self.model.device
+        return place
 
     def hidden(self, input_ids: Tensor) -> Tensor:
         """What the head reads, (B, T, D)."""

@@ -23,8 +23,8 @@ import torch
 from torch import distributed
 from transformers import AutoModelForCausalLM
 
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData, open_run
 from tokenomics_local_llm.diffusion_blocks.gate import Gate, Judge, Reading
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData, open_run
 from tokenomics_local_llm.diffusion_blocks.journal import Attempt, Journal, state_name
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.rows import Rows
@@ -60,6 +60,8 @@ def process_group() -> Iterator[Group]:
     if "WORLD_SIZE" not in os.environ:
         yield Group()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Group(rank=distributed.get_rank(), size=distributed.get_world_size(), gather=_gather)
@@ -81,6 +83,8 @@ class Job:
     """Folder of the base model, as `save_pretrained` writes it."""
     weights: dict[int, Path]
     """Files of the blocks that are no longer the base model's."""
+    device: str
+    """Where to train."""
     train: Path
     """File of the rows to learn from."""
     block: int
@@ -99,7 +103,7 @@ class Job:
 
 def work(job: Job) -> VisitResult:
     """Train one block. Reads and writes the files of the job, and nothing else."""
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto")
+    model = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto").to(job.device)
     partition = Partition(model, job.settings.blocks)
     for block, path in job.weights.items():
         partition.load(block, load_tensors(path))
@@ -149,7 +153,7 @@ def finetune_in_rounds(
     group.gather(None)
     journal = Journal.load(folder / "journal.json")
     for number in range(len(journal.attempts), settings.passes):
-        jobs = [_job(journal, block, number, settings) for block in group.share(settings.blocks)]
+        jobs = [_job(journal, block, number, settings, str(partition.device)) for block in group.share(settings.blocks)]
         results = {job.block: work(job) for job in jobs}
         everyones = {block: result for one in group.gather(results) for block, result in one.items()}
         if judge is not None:
@@ -172,11 +176,12 @@ def _prepare(partition: Partition, data: FineTuningData, settings: FineTuning, g
     return judge
 
 
-def _job(journal: Journal, block: int, number: int, settings: FineTuning) -> Job:
+def _job(journal: Journal, block: int, number: int, settings: FineTuning, device: str) -> Job:
     folder = journal.path.parent
     return Job(
         model=folder / _MODEL,
         weights={block: folder / name for block, name in journal.weights.items()},
+        device=device,
         train=folder / _TRAIN,
         block=block,
         round=number,

@@ -52,6 +52,10 @@ class Rows:
         """All rows, in order."""
         return (self.at(range(start, min(start + size, len(self)))) for start in range(0, len(self), size))
 
+    def to(self, device: torch.device) -> Rows:
+        """The same on a device."""
+        return Rows(self.input_ids.to(device), self.targets.to(device))
+
     @property
     def learned_tokens(self) -> int:
         """Targets that a loss is taken of."""

@@ -79,7 +79,7 @@ def train_block(
     denoiser: nn.Module,
     schedule: NoiseSchedule,
     block: int,
-    batches: Sequence[Batch] | Iterable[Batch],
+    batches: Iterable[Batch],
     settings: BlockTraining,
     *,
     steps: int,
@@ -149,7 +149,9 @@ def _initial(build: Callable[[], nn.Module], settings: BlockTraining, block: int
 def _loss(denoiser: nn.Module, schedule: NoiseSchedule, block: int, batch: Batch, generator: torch.Generator) -> Tensor:
     task: Denoiser = denoiser  # type: ignore[assignment]
     shape = task.sigma_shape(batch)
-    sigma = schedule.sample(block, math.prod(shape), generator=generator).reshape(shape)
+    device = next(denoiser.parameters()).device
+    batch = tuple(tensor.to(device) for tensor in batch)
+    sigma = schedule.sample(block, math.prod(shape), generator=generator).reshape(shape).to(device)
     return weighted_mean(task.losses(batch, sigma, generator=generator), task.loss_weights(sigma))
 
 

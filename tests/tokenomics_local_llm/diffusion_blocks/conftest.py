@@ -19,7 +19,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.rows import pack
 
 _LLAMA_LIKE = {

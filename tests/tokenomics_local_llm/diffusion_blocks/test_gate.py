@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.gate import Gate, Judge, Reading
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 
 BEST = Reading(held_out_loss=2.0, kl=0.1)

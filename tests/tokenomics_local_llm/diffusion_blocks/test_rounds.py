@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tokenomics_local_llm.diffusion_blocks import rounds
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.journal import Journal
 from tokenomics_local_llm.diffusion_blocks.rounds import finetune_in_rounds
 from tokenomics_local_llm.diffusion_blocks.rows import Rows

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tokenomics_local_llm.diffusion_blocks.finetune import FineTuningData, finetune
 from tokenomics_local_llm.diffusion_blocks.gate import Gate
+from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData, finetune
 from tokenomics_local_llm.diffusion_blocks.journal import Attempt, Journal, ResumeError
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.rows import Rows
@@ -186,7 +186,7 @@ _KILLED_AT_STEP_19 = """
 import itertools, os, signal, sys, torch
 from pathlib import Path
 from transformers import LlamaForCausalLM
-from tokenomics_local_llm.diffusion_blocks.finetune import finetune
+from tokenomics_local_llm.diffusion_blocks.in_turn import finetune
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
