@@ -103,7 +103,8 @@ class Job:
 
 def work(job: Job) -> VisitResult:
     """Train one block. Reads and writes the files of the job, and nothing else."""
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto").to(job.device)
+    model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto")
+    model.to(job.device)
     partition = Partition(model, job.settings.blocks)
     for block, path in job.weights.items():
         partition.load(block, load_tensors(path))
