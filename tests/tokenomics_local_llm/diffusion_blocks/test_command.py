@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ def test_what_cannot_be_done_is_said_in_one_line(folder: Path, options: list[str
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("Error: ")
     assert message in result.output.splitlines()[-1]
+
+
+def test_losses_are_written_for_tensorboard(folder: Path) -> None:
+    pytest.importorskip("tensorboard", reason="comes with the extra `training`")
+
+    result = finetune(folder, "--log-dir", str(folder / "log"))
+
+    assert result.exit_code == 0, result.output
+    assert list((folder / "log").glob("events.out.tfevents.*"))
+
+
+def test_logs_without_tensorboard_say_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+
+    result = finetune(folder, "--log-dir", str(folder / "log"))
+
+    assert result.exit_code == 1
+    assert "pip install 'tokenomics-plugin[training]'" in result.output
 
 
 def test_every_command_has_help() -> None:
