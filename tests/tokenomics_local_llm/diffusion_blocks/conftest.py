@@ -38,7 +38,9 @@ def make_model(family: str, **more: Any) -> Any:
     """One of a family, the same each time."""
     torch.manual_seed(0)
     if family == "gpt2":
-        config = GPT2Config(vocab_size=32, n_embd=16, n_layer=4, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2, **more)
+        config = GPT2Config(
+            vocab_size=32, n_embd=16, n_layer=4, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2, **more
+        )
         return GPT2LMHeadModel(config).train(False)
     kinds: dict[str, Any] = {
         "llama": (LlamaConfig, LlamaForCausalLM),
