@@ -3,16 +3,14 @@
 Each process loads the model, takes two steps and reports; the peak begins to count once the model is loaded. Every
 way computes the loss in chunks, but for the one that shows what that saves.
 
-The C library keeps freed memory of up to 32 MB a piece for itself, and with it pieces between them: 600 MB of
-otherwise 1.4 GB in a checkpointed block. All processes are told to give back pieces of 1 MB and more
-(MALLOC_MMAP_THRESHOLD_), so that the peak is that of what is used.
+Freed memory goes back to the system at once, as with `tokenomics-llm finetune`, so that the peak is that of what is
+used.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,6 +27,7 @@ from transformers import LlamaForCausalLM
 from block_wise.lora import has_peft, with_lora
 from block_wise.section import Section
 from closing import Check
+from tokenomics_local_llm.diffusion_blocks.allocator import return_freed_memory
 from tokenomics_local_llm.diffusion_blocks.cross_entropy import chunked_cross_entropy
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.probe import (
@@ -107,9 +106,8 @@ def memory() -> Section:
 
 def _in_a_process(name: str, folder: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "block_wise.memory", folder, name]
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
     here = Path(__file__).parents[1]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=here)
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=here)
     if ran.returncode:
         raise RuntimeError(f"{name}: {ran.stderr}")
     measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -158,6 +156,7 @@ def _checks(rows: dict[str, dict[str, Any]]) -> list[Check]:
 def measure(folder: str, name: str) -> dict[str, Any]:
     """Take two steps one way."""
     torch.set_num_threads(1)
+    return_freed_memory()
     model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     layer_bytes = sum(parameter.numel() * 4 for parameter in model.model.layers.parameters())
     partition = Partition(model, BLOCKS)

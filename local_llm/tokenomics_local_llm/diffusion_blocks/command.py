@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 from tqdm import tqdm
 
+from tokenomics_local_llm.diffusion_blocks.allocator import return_freed_memory
 from tokenomics_local_llm.diffusion_blocks.gate import Gate
 from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.in_turn import finetune as finetune_model
@@ -93,6 +94,7 @@ def finetune(
         checkpointing=checkpointing,
         seed=seed,
     )
+    return_freed_memory()
     run = output.with_name(f"{output.name}.run")
     with process_group() as group, _reporting(settings, log_dir if group.rank == 0 else None) as report:
         loaded = load_model(model, dtype="float32")  # on the GPU of this process, where it has one
