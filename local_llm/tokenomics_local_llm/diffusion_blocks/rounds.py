@@ -135,6 +135,8 @@ def finetune_in_rounds(
 ) -> Journal:
     """Fine-tune a model in place, every block once a round; every process of the group calls this alike.
 
+    Each process loads a second model to train in; the one that is given is judged, and is the result.
+
     Args:
         model: A causal language model of transformers, in its base state.
         data: Of the run.
@@ -166,14 +168,14 @@ def finetune_in_rounds(
 
 
 def _prepare(partition: Partition, data: FineTuningData, settings: FineTuning, gate: Gate, folder: Path) -> Judge:
-    """Put what the workers read into the folder."""
+    """Begin the run or go on with it, and put what the workers read into the folder."""
+    _, judge = open_run(partition, data, {**asdict(settings), **asdict(gate), "workers": True}, folder)
     model = folder / _MODEL
-    if not model.exists():
+    if not model.exists():  # then no round has been merged, and the model is in its base state
         partial = model.with_suffix(".partial")
         partition.model.save_pretrained(partial)
         partial.replace(model)
     save_tensors(folder / _TRAIN, {"input_ids": data.train.input_ids, "targets": data.train.targets})
-    _, judge = open_run(partition, data, {**asdict(settings), **asdict(gate), "workers": True}, folder)
     return judge
 
 
@@ -214,10 +216,13 @@ def _merge(
         readings[damping] = judge.read()
     damping = min(_DAMPINGS, key=lambda tried: _loss_if_admitted(gate, readings[tried], journal.best))
     kept = gate.admits(readings[damping], journal.best)
-    _damp(partition, before, after, damping if kept else 0.0)
     if kept:
+        _damp(partition, before, after, damping)
         for block in partition:
             journal.keep(partition, block, number)
+    else:
+        for block in partition:
+            partition.load(block, load_tensors(before[block]))
     attempt = Attempt(
         blocks=list(partition),
         train_losses=[results[block].train_loss for block in partition],
@@ -232,7 +237,7 @@ def _merge(
 
 
 def _damp(partition: Partition, before: dict[int, Path], after: dict[int, Path], damping: float) -> None:
-    """This share of every block's change; 0 and 1 give back the files to the last bit."""
+    """This share of every block's change."""
     for block in partition:
         old, new = load_tensors(before[block]), load_tensors(after[block])
         partition.load(block, {name: torch.lerp(old[name], new[name], damping) for name in old})
