@@ -22,6 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tokenomics_plugin import semconv
 from tokenomics_plugin.analysis import Analysis, analyse, building
 from tokenomics_plugin.cells import CellLedger
+from tokenomics_plugin.credit import evidence_of
 from tokenomics_plugin.otlp_json import Signal
 from tokenomics_plugin.outcome import latest_outcomes
 from tokenomics_plugin.pricing import Price, PriceBook
@@ -152,7 +153,8 @@ def test_an_analysis_says_what_its_parts_say_by_themselves(traces: Any, outcomes
     ledger, detectors = CellLedger(PRICES), find_detectors().found
     with analysed(payloads) as (db, analysis), TraceStore(db, read_only=True) as store:
         for trajectory in store.trajectories():
-            ledger.add(trajectory, flags=flags_of(scan(trajectory, detectors).findings))
+            flags = flags_of(scan(trajectory, detectors).findings)
+            ledger.add(trajectory, flags=flags, evidence=evidence_of(trajectory))
         assert analysis.ledger == ledger.summary()
         assert analysis.summary == summarize(store, PRICES)
 

@@ -27,7 +27,8 @@ def slice_section(look: TraceLook) -> Section:
         id="slice",
         title="What the answer rests on",
         lead="Followed backward from the last answer and each completed write: who asked for it certainly took part, "
-        "what stood in a context may have. One trace cannot rank its necessary steps: each has the same value per dollar.",
+        "what stood in a context may have. One trace cannot rank its necessary steps: each has the same value per "
+        "dollar.",
         blocks=(
             Table(
                 id="slices",
