@@ -37,7 +37,7 @@ from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta
 from tokenomics_plugin.live.analyst import Analyst
 from tokenomics_plugin.live.exchange import Question, Settings
 from tokenomics_plugin.otlp_json import Signal
-from tokenomics_plugin.store import Payload, TraceStore
+from tokenomics_plugin.store import Payload, TraceStore, collect_rarely
 
 TEMPLATES = 200
 TURNS = 5
@@ -244,7 +244,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def load(db: Path, copies: int) -> None:
-    """Load as the collector does: some requests in a transaction."""
+    """Load as the collector's loading process does: some requests in a transaction."""
+    collect_rarely()
     batch = 40
     with TraceStore(db) as store:
         for first in range(0, copies, batch):

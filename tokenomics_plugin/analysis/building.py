@@ -6,7 +6,6 @@ next, and the parts are added up: ledgers merge, tables are laid end to end.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -30,7 +29,7 @@ from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.report.summary import Summary, summarize
 from tokenomics_plugin.report.task import TaskSummary
 from tokenomics_plugin.simulation import LoggedRun
-from tokenomics_plugin.store import TraceStore
+from tokenomics_plugin.store import TraceStore, collect_rarely
 from tokenomics_plugin.trajectory import UNDECLARED, SideEffects
 from tokenomics_plugin.waste import Detector, Problem, find_detectors, flags_of, scan
 
@@ -42,9 +41,6 @@ _PARTS_PER_PROCESS: Final = 2
 _WORTH_A_PROCESS: Final = 5_000
 """Traces below which starting processes takes longer than they save."""
 _ID_SPACE: Final = 16**8
-_GARBAGE_OBJECTS: Final = 50_000
-"""New objects before a worker looks for rings of garbage; at Python's own threshold of 700 that took a seventh of its
-time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +105,10 @@ def analyse(
 def _in_processes(settings: _Settings, processes: int) -> tuple[Summary, list[_Part]]:
     count = processes * _PARTS_PER_PROCESS
     # Spawned: a fork would copy the locks of whatever threads the caller has.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=collect_rarely) as pool:
         summary = pool.submit(_summary, settings)
         parts = [pool.submit(_part, settings, index, count) for index in range(count)]
         return summary.result(), [part.result() for part in parts]
-
-
-def _begin_worker() -> None:
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_OBJECTS)
 
 
 def _summary(settings: _Settings) -> Summary:
