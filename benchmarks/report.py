@@ -342,7 +342,11 @@ def show(found: Measured) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--spans", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes, ascending")
+    parser.add_argument("--store", type=Path, help="only make this store, of the first size, and measure nothing")
     arguments = parser.parse_args()
+    if arguments.store is not None:
+        load(arguments.store, arguments.spans[0] // (TEMPLATES * SPANS_A_RUN))
+        return
     sizes = []
     with tempfile.TemporaryDirectory(prefix="tokenomics-bench-") as folder:
         for spans in arguments.spans:

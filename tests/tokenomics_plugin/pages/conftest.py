@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from report_stores import CASES, PRICES, ListReader, stored
 from tokenomics_plugin.pages import Report, make_report
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pages"
 REWRITE = "REWRITE_GOLDEN"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def report_on(reader: ListReader) -> Report:
@@ -63,3 +66,16 @@ def assert_golden(tmp_path: Path) -> Callable[[str, str], None]:
         assert actual == expected, f"{tmp_path / name} is not {golden}; if it is right, set {REWRITE}=1"
 
     return compare
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if executable is None:
+        pytest.skip(f"the page's tests need a browser: install one of {', '.join(CHROMIUM_NAMES)}")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=executable, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page
 
+from page_marks import cut_off
 from tokenomics_plugin.pages import Report, write_report
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 PLOTS = {
     "finance": {"outcomes", "waterfall"},
     "engineering": {"success-rates", "costs-per-success", "truncation", "success-trend", "token-classes"},
@@ -36,19 +35,6 @@ class Opened:
         """Note a dialog; an open one would stop the page."""
         self.dialogs.append(dialog.message)
         dialog.dismiss()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if executable is None:
-        pytest.skip(f"the page's tests need a browser: install one of {', '.join(CHROMIUM_NAMES)}")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=executable, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 Open = Callable[..., Opened]
@@ -105,19 +91,7 @@ def test_every_figure_is_drawn_whole_and_nothing_is_asked_of_the_network(
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out to the side"
-    assert opened.page.evaluate(CUT_OFF) == [], "no text of a figure lies outside it"
-
-
-CUT_OFF = """
-() => [...document.querySelectorAll("article:not([hidden]) .plot")].flatMap((plot) => {
-  const box = plot.getBoundingClientRect();
-  return [...plot.querySelectorAll("svg text")]
-    .filter((text) => text.textContent.trim() && !text.closest(".hoverlayer"))
-    .map((text) => [text.textContent, text.getBoundingClientRect()])
-    .filter(([, at]) => at.width && (at.left < box.left - 2 || at.right > box.right + 2 || at.bottom > box.bottom + 2))
-    .map(([said]) => said);
-})
-"""
+    assert cut_off(opened.page) == [], "no text of a figure lies outside it"
 
 
 def test_one_page_is_shown_at_a_time_and_named_to_a_screen_reader(open_report: Open, busy_report: Report) -> None:
