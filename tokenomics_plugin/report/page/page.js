@@ -12,7 +12,7 @@
   const FORMS = {
     number: {},
     usd: { tickprefix: "$", exponentformat: "none" },
-    percent: { tickformat: ".0%" },
+    percent: { tickformat: ".1~%" },
     date: { type: "date" },
   };
 
