@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from tokenomics_plugin.analysis.tables import WASTE_USD
 from tokenomics_plugin.live.listing import Filter, Listing, day_start_ns
+from tokenomics_plugin.pages.words import amount, cost, number, span_cell
 from tokenomics_plugin.report.document import Cell, Column, Link
-from tokenomics_plugin.report.wording import UNKNOWN, count, instant, usd, visible
+from tokenomics_plugin.report.wording import count, instant, visible
 
 __all__ = ["LISTINGS"]
 
@@ -46,13 +47,13 @@ _OUTCOME: Final = Filter(name="outcome", label="Outcome", clause="outcome = ?", 
 
 
 def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
-    trace_id, task_id, outcome, start_ns, agents, models, calls, tools, errors, tokens, cost, priced, waste = row
+    trace_id, task_id, outcome, start_ns, agents, models, calls, tools, errors, tokens, known, priced, waste = row
     return (
         Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
         Cell(text=outcome, value=outcome),
-        _cost(cost, priced),
-        _usd(waste),
-        *map(_count, (calls, tools, errors, tokens)),
+        cost(known, priced),
+        amount(waste),
+        *map(_whole, (calls, tools, errors, tokens)),
         Cell(text=instant(start_ns).removesuffix(" UTC"), value=start_ns),
         _names(agents),
         _names(models),
@@ -60,15 +61,15 @@ def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
 
 
 def _task(row: tuple[Any, ...]) -> tuple[Cell, ...]:
-    task_id, group, status, traces, calls, cost, priced, value, harm, currency = row
+    task_id, group, status, traces, calls, known, priced, value, harm, currency = row
     return (
         Cell(text=visible(task_id), value=task_id, link=Link(view="runs", parameters={"task": task_id})),
         Cell(text=visible(group or ""), value=group),
         Cell(text=status, value=status),
-        *map(_count, (traces, calls)),
-        _cost(cost, priced),
-        _amount(value, currency),
-        _amount(harm, currency),
+        *map(_whole, (traces, calls)),
+        cost(known, priced),
+        _worth(value, currency),
+        _worth(harm, currency),
     )
 
 
@@ -77,13 +78,13 @@ def _finding(row: tuple[Any, ...]) -> tuple[Cell, ...]:
     return (
         Cell(text=visible(cause), value=cause),
         Cell(text=tier, value=tier),
-        _count(found),
+        _whole(found),
         Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
         Cell(text=outcome, value=outcome),
-        _spans(trace_id, spans),
-        _spans(trace_id, evidence),
-        _count(tokens),
-        _usd(claimed),
+        span_cell(trace_id, spans),
+        span_cell(trace_id, evidence),
+        _whole(tokens),
+        amount(claimed),
     )
 
 
@@ -190,27 +191,9 @@ def _names(names: list[str | None] | None) -> Cell:
     return Cell(text=", ".join(map(visible, known[:_MAX_NAMES])) + more, value=" ".join(known) or None)
 
 
-def _count(number: int | None) -> Cell:
-    return Cell(text=UNKNOWN) if number is None else Cell(text=count(int(number)), value=int(number))
+def _worth(worth: Decimal | None, currency: str | None) -> Cell:
+    return Cell(text="") if worth is None else Cell(text=f"{worth:,f} {currency}", value=str(worth))
 
 
-def _usd(amount: Decimal | None) -> Cell:
-    return Cell(text=UNKNOWN) if amount is None else Cell(text=usd(amount), value=str(amount))
-
-
-def _cost(cost: Decimal | None, priced: Decimal | None) -> Cell:
-    """What it cost; at least so much, where not every call has a price."""
-    if cost is not None or not priced:
-        return _usd(cost)
-    return Cell(text=f"≥ {usd(priced)}")
-
-
-def _amount(amount: Decimal | None, currency: str | None) -> Cell:
-    return Cell(text="") if amount is None else Cell(text=f"{amount:,f} {currency}", value=str(amount))
-
-
-def _spans(trace_id: str, spans: list[str] | None) -> Cell:
-    ids = spans or []
-    more = f" and {count(len(ids) - 1)} more" if len(ids) > 1 else ""
-    link = Link(view="trace", parameters={"trace_id": trace_id, "span_id": ids[0]}) if ids else None
-    return Cell(text="".join(ids[:1]) + more, value=" ".join(ids) or None, link=link)
+def _whole(counted: int | None) -> Cell:
+    return number(None if counted is None else int(counted))  # DuckDB sums counts to numbers of its own

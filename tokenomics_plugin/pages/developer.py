@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 from tokenomics_plugin.analysis import Analysis
 from tokenomics_plugin.analysis.tables import WASTE_USD
 from tokenomics_plugin.cells import CellSummary, LifeCost
 from tokenomics_plugin.pages.trace import TraceLook, block_table, trace_sections
+from tokenomics_plugin.pages.words import amount, cost, span_cell
 from tokenomics_plugin.report.document import (
     Bar,
     BarChart,
@@ -103,13 +103,13 @@ def _first_traces(analysis: Analysis) -> Section:
 
 
 def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
-    trace_id, task_id, start_ns, calls, errors, retries, repeats, cost, priced, waste = row
+    trace_id, task_id, start_ns, calls, errors, retries, repeats, known, priced, waste = row
     return (
         Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
         Cell(text=instant(start_ns), value=start_ns),
         *(Cell(text=count(number), value=number) for number in (calls, errors, retries, repeats)),
-        _cost(cost, priced),
-        _money(waste),
+        cost(known, priced),
+        amount(waste),
     )
 
 
@@ -141,10 +141,9 @@ def _life(name: str, life: LifeCost) -> Bar:
     amounts = [(getattr(life, field), label, shade) for field, label, shade in _PARTS]
     return Bar(
         name=Cell(text=visible(name), value=name),
-        figure=_money(life.usd),
+        figure=amount(life.usd),
         parts=tuple(
-            Part(shade=shade, size=float(amount), figure=_money(amount), label=label)
-            for amount, label, shade in amounts
+            Part(shade=shade, size=float(size), figure=amount(size), label=label) for size, label, shade in amounts
         ),
     )
 
@@ -218,7 +217,7 @@ def _by_cause(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str
                 _cause(cause, names),
                 Cell(text=tier, value=tier),
                 *(Cell(text=count(int(number or 0)), value=int(number or 0)) for number in (runs, tokens)),
-                _money(claimed),
+                amount(claimed),
                 Cell(text=usd(share), value=share),
             )
             for cause, tier, runs, tokens, claimed, share in rows
@@ -243,9 +242,9 @@ def _dearest(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str]
                 _cause(cause, names),
                 Cell(text=tier, value=tier),
                 Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
-                _span(trace_id, spans),
-                _span(trace_id, evidence),
-                _money(cost),
+                span_cell(trace_id, spans),
+                span_cell(trace_id, evidence),
+                amount(cost),
             )
             for cause, tier, trace_id, task_id, spans, evidence, cost in rows
         ),
@@ -277,19 +276,3 @@ def _example(look: TraceLook, detectors: Sequence[Detector]) -> Iterable[Section
 def _cause(cause: str, names: Mapping[str, str]) -> Cell:
     text = f"{visible(cause)} {visible(names.get(cause, ''))}".rstrip()
     return Cell(text=text, value=cause, link=Link(view="findings", parameters={"cause": cause}))
-
-
-def _span(trace_id: str, spans: Sequence[str] | None) -> Cell:
-    if not spans:
-        return Cell(text="")
-    more = f" and {count(len(spans) - 1)} more" if len(spans) > 1 else ""
-    link = Link(view="trace", parameters={"trace_id": trace_id, "span_id": spans[0]})
-    return Cell(text=spans[0] + more, value=" ".join(spans), link=link)
-
-
-def _cost(cost: Decimal | None, priced: Decimal) -> Cell:
-    return _money(cost) if cost is not None or not priced else Cell(text=f"≥ {usd(priced)}")
-
-
-def _money(amount: Decimal | None) -> Cell:
-    return Cell(text=UNKNOWN) if amount is None else Cell(text=usd(amount), value=str(amount))

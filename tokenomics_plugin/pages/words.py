@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from tokenomics_plugin.report.document import Cell, Column, Fact, Interval, Link
@@ -22,6 +23,7 @@ __all__ = [
     "number",
     "range_words",
     "share",
+    "span_cell",
     "spent",
     "text",
     "tokens",
@@ -53,6 +55,14 @@ def share(value: float | None) -> Cell:
 def cost(known: Decimal | None, priced: Decimal) -> Cell:
     """What something cost: at least `priced`, where not every call has a price."""
     return amount(known) if known is not None or not priced else Cell(text=f"≥ {usd(priced)}")
+
+
+def span_cell(trace_id: str, span_ids: Sequence[str] | None) -> Cell:
+    """Spans of a trace: the first one, and how many more."""
+    ids = span_ids or ()
+    more = f" and {count(len(ids) - 1)} more" if len(ids) > 1 else ""
+    link = Link(view="trace", parameters={"trace_id": trace_id, "span_id": ids[0]}) if ids else None
+    return Cell(text="".join(ids[:1]) + more, value=" ".join(ids) or None, link=link)
 
 
 def spent(spend: Spend) -> Cell:

@@ -12,6 +12,7 @@ from tokenomics_plugin.pages.trace.caches import cache_chart
 from tokenomics_plugin.pages.trace.look import Claim, TraceLook
 from tokenomics_plugin.pages.trace.slices import slice_section
 from tokenomics_plugin.pages.trace.tree import icicle, shade_of
+from tokenomics_plugin.pages.words import amount as money
 from tokenomics_plugin.report.document import (
     Bar,
     BarChart,
@@ -142,14 +143,14 @@ def _labels(look: TraceLook) -> BarChart:
         Part(
             shade=shade_of(label, tier),
             size=float(amount),
-            figure=_money(amount),
+            figure=money(amount),
             label=label.value if tier is None else f"waste, {_TIERS[tier]}",
             is_hatched=tier in (Tier.B, Tier.C),
         )
         for (label, tier), amount in sorted(amounts.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     )
     total = sum(amounts.values(), Decimal(0))
-    bars = (Bar(name=Cell(text="This trace"), figure=_money(total), parts=parts),) if total else ()
+    bars = (Bar(name=Cell(text="This trace"), figure=money(total), parts=parts),) if total else ()
     return BarChart(
         id="labels", title="What the money was for", description="The cost of the trace by label.", bars=bars
     )
@@ -169,8 +170,8 @@ def _causes(look: TraceLook, names: Mapping[str, str]) -> Table:
                 Cell(text=f"{cause} {visible(names.get(cause, ''))}".rstrip(), value=cause),
                 Cell(text=count(claimed[cause]), value=claimed[cause]),
                 Cell(text=usd(float(share.share)), value=float(share.share)),
-                _money(share.standalone),
-                _money(share.incremental),
+                money(share.standalone),
+                money(share.incremental),
             )
             for cause, share in shares
         ),
@@ -199,7 +200,7 @@ def _claim(claim: Claim, names: Mapping[str, str], trace_id: str) -> tuple[Cell,
         ),
         Cell(text=_TIERS[finding.tier], value=finding.tier.value),
         Cell(text=count(claim.tokens), value=claim.tokens),
-        Cell(text=UNKNOWN) if claim.usd is None else _money(claim.usd),
+        Cell(text=UNKNOWN) if claim.usd is None else money(claim.usd),
         _span_ids(calls, trace_id),
         _span_ids(finding.evidence, trace_id),
     )
@@ -223,7 +224,7 @@ def _block(block: BlockCost) -> tuple[Cell, ...]:
         Cell(text=visible(block.tool or ""), value=block.tool),
         Cell(text=count(block.tokens), value=block.tokens),
         Cell(text=count(block.carried), value=block.carried),
-        *map(_money, (cost.generation_usd, cost.first_usd, cost.rent_usd, cost.usd)),
+        *map(money, (cost.generation_usd, cost.first_usd, cost.rent_usd, cost.usd)),
     )
 
 
@@ -237,9 +238,5 @@ def _known(amount: Decimal, look: TraceLook) -> Cell:
     """A sum over calls: at least so much, when some of them have no price."""
     total = look.ledger.reconciliation
     if total.priced_calls == total.calls:
-        return _money(amount)
+        return money(amount)
     return Cell(text=f"≥ {usd(amount)}" if total.priced_calls else UNKNOWN)
-
-
-def _money(amount: Decimal) -> Cell:
-    return Cell(text=usd(amount), value=str(amount))
