@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from shutil import copy
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from tokenomics_plugin.collector import Addresses, Collector, CollectorConfig
@@ -151,8 +151,8 @@ def test_with_a_token_only_who_knows_it_may_read(busy_store: Path, tmp_path: Pat
 
 def analysts() -> set[int]:
     """Ids of analysts' processes that this process started."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, check=True)
-    return {int(line.split()[0]) for line in listed.stdout.decode().splitlines() if "analyst_process" in line}
+    children = psutil.Process().children()
+    return {child.pid for child in children if any("analyst_process" in part for part in child.cmdline())}
 
 
 def test_the_process_behind_the_pages_starts_with_the_first_reader_and_again_when_it_dies(
