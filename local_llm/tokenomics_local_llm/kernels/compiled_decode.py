@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenomics_local_llm.kernels.vector_ir import compiled, exp2, half, rounded, slot_dots, widened
+from tokenomics_local_llm.kernels.vector_ir import compiled, exp2, half, larger, rounded, slot_dots, widened
 
 __all__ = ["attend", "merge"]
 
@@ -31,25 +31,16 @@ LOG2_E = np.float32(math.log2(math.e))
 LN2 = np.float32(math.log(2))
 
 
-@compiled
-def split_digits(values: Any, first: int, inverse: Any, digits: Any, at: int, count: int) -> Any:
-    """Write `values[first:] * inverse` rounded, as high and low digits from `at` on; return their sum."""
-    total = np.int32(0)
-    for i in range(count):
-        whole = rounded(values[first + i] * inverse)
-        high = np.int32(whole + np.int32(64)) >> np.int32(7)
-        digits[at + i] = np.int8(high)
-        digits[at + count + i] = np.int8(whole - np.int32(high << np.int32(7)))
-        total += whole
-    return total
+# Every inner loop runs from 0 over slices: an index that numba cannot see to be positive it makes wrap around, and
+# LLVM then vectorises nothing.
 
 
 @compiled
-def largest_size(values: Any, first: int, count: int) -> Any:
-    """The largest absolute value of `values[first : first + count]`."""
+def largest_size(values: Any) -> Any:
+    """The largest absolute value."""
     found = np.float32(0)
-    for i in range(count):
-        found = max(found, abs(values[first + i]))
+    for i in range(values.size):
+        found = larger(found, abs(values[i]))
     return found
 
 
@@ -62,66 +53,92 @@ def digit_scale(size: Any) -> Any:
 
 
 @compiled
-def split_query(
-    query: Any, heads: int, dim: int, groups: int, digits: Any, factors: Any, sums: Any
-) -> None:
-    """Digits of every head's query, what their unit stands for, and the sum of each group as the digits have it."""
-    count = dim // groups
-    for head in range(heads):
-        factors[head], inverse = digit_scale(largest_size(query, head * dim, dim))
-        split_digits(query, head * dim, inverse, digits, DIGITS * head * dim, dim)
-        for group in range(groups):
-            total = np.int32(0)
-            for i in range(group * count, (group + 1) * count):
-                total += rounded(query[head * dim + i] * inverse)
-            sums[head * groups + group] = np.float32(total) * factors[head]
+def split_digits(values: Any, inverse: Any, high: Any, low: Any) -> Any:
+    """Write the digits of `values * inverse`, rounded; return the sum of what they stand for."""
+    total = np.int32(0)
+    for i in range(values.size):
+        whole = rounded(values[i] * inverse)
+        upper = np.int32(whole + np.int32(64)) >> np.int32(7)
+        high[i] = np.int8(upper)
+        low[i] = np.int8(whole - np.int32(upper << np.int32(7)))
+        total += whole
+    return total
 
 
 @compiled
-def softmax_step(scores: Any, first: int, count: int, state: Any, head: int, out: Any, dim: int) -> None:
-    """Replace `count` scores by exp2(score - maximum), the running maximum and sum of `state[head]` brought up to date.
+def split_query(query: Any, dim: int, groups: int, digits: Any, factors: Any, sums: Any) -> None:
+    """Digits of every head's query, what their unit stands for, and the sum of each group as the digits have it."""
+    size = dim // groups
+    for head in range(factors.size):
+        own = query[head * dim : (head + 1) * dim]
+        factors[head], inverse = digit_scale(largest_size(own))
+        for group in range(groups):
+            span = slice(group * size, (group + 1) * size)
+            total = split_digits(own[span], inverse, digits[head, 0, span], digits[head, 1, span])
+            sums[head, group] = np.float32(total) * factors[head]
 
-    What `out` holds of this head is scaled to the new maximum.
+
+@compiled
+def scaled(values: Any, factor: Any) -> None:
+    """Multiply in place."""
+    for i in range(values.size):
+        values[i] *= factor
+
+
+@compiled
+def softmax_step(scores: Any, state: Any, out: Any) -> None:
+    """Replace scores by exp2(score - maximum), and bring up to date the running maximum and sum, `state`.
+
+    What `out` holds is scaled to the new maximum.
     """
-    highest = state[head, 0]
-    for i in range(count):
-        highest = max(highest, scores[first + i])
-    if highest > state[head, 0]:
-        shrink = exp2(state[head, 0] - highest)
-        state[head, 0] = highest
-        state[head, 1] *= shrink
-        for i in range(dim):
-            out[head * dim + i] *= shrink
+    highest = state[0]
+    for i in range(scores.size):
+        highest = larger(highest, scores[i])
+    if highest > state[0]:
+        shrink = exp2(state[0] - highest)
+        state[0] = highest
+        state[1] *= shrink
+        scaled(out, shrink)
     total = np.float32(0)
-    for i in range(count):
-        weight = exp2(scores[first + i] - highest)
-        scores[first + i] = weight
+    for i in range(scores.size):
+        weight = exp2(scores[i] - highest)
+        scores[i] = weight
         total += weight
-    state[head, 1] += total
+    state[1] += total
+
+
+@compiled
+def dense_dot(kind: Any, address: int, query: Any) -> Any:
+    """The dot product of `query` with as many numbers in memory."""
+    total = np.float32(0)
+    for i in range(query.size):
+        total += query[i] * widened(kind, address, i)
+    return total
+
+
+@compiled
+def dense_add(kind: Any, address: int, weight: Any, out: Any) -> None:
+    """Add `weight` times as many numbers in memory to `out`."""
+    for i in range(out.size):
+        out[i] += weight * widened(kind, address, i)
 
 
 @compiled
 def attend_window(
-    kind: Any, keys: int, values: int, first: int, last: int, key_stride: int, value_stride: int, query: Any,
-    heads: int, dim: int, scores: Any, state: Any, out: Any,
+    kind: Any, keys: int, values: int, first: int, last: int, key_step: int, value_step: int, query: Any,
+    scores: Any, state: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Tokens `first`..`last` in floating point, at the addresses `keys` and `values`, so many numbers apart."""
+    """Tokens `first` to `last` in floating point, at the addresses `keys` and `values`, so many bytes apart."""
+    heads, dim = out.shape
     for tile in range(first, last, TILE):
         count = min(TILE, last - tile)
-        for h in range(heads):
-            start = h * dim
+        for head in range(heads):
+            own = query[head * dim : (head + 1) * dim]
             for t in range(count):
-                at = (tile + t) * key_stride
-                score = np.float32(0)
-                for i in range(dim):
-                    score += query[start + i] * widened(kind, keys, at + i)
-                scores[t] = score
-            softmax_step(scores, 0, count, state, h, out, dim)
+                scores[head, t] = dense_dot(kind, keys + (tile + t) * key_step, own)
+            softmax_step(scores[head, :count], state[head], out[head])
             for t in range(count):
-                at = (tile + t) * value_stride
-                weight = scores[t]
-                for i in range(dim):
-                    out[h * dim + i] += weight * widened(kind, values, at + i)
+                dense_add(kind, values + (tile + t) * value_step, scores[head, t], out[head])
 
 
 @compiled
@@ -139,59 +156,93 @@ def dot_heads(
 
 
 @compiled
+def add_scores(dots: Any, factor: Any, total: Any, scale: Any, minimum: Any, scores: Any) -> None:
+    """Add one group's part of the scores of a head and a tile: scale * (q . c) + minimum * sum(q)."""
+    for t in range(TILE):
+        scores[t] += np.float32(dots[t]) * factor * half(scale[t]) + total * half(minimum[t])
+
+
+@compiled
 def score_tile(
-    instructions: Any, codes: Any, at: int, words: Any, heads: int, dim: int, groups: int, dots: Any, scale: Any,
-    minimum: Any, parameters: int, factors: Any, sums: Any, scores: Any,
+    instructions: Any, codes: Any, at: int, words: Any, groups: int, dots: Any, scale: Any, minimum: Any,
+    factors: Any, sums: Any, scores: Any,
 ) -> None:  # fmt: skip
-    """Scores of one tile of keys for `heads` query heads, (heads, 128)."""
-    rows = dim // 4 // groups
+    """Scores (heads, 128) of one tile of keys, whose scales and minimums are (groups * 128)."""
+    heads = factors.size
+    words_of_head = words.size // (DIGITS * heads)
+    rows = words_of_head // groups
+    scores[:] = np.float32(0)
     for group in range(groups):
         for block in range(TILE // BLOCK):
             start = at + (block * groups + group) * rows * ROW
-            dot_heads(instructions, codes, start, rows, words, group * rows, dim // 4, 0, heads, dots,
+            dot_heads(instructions, codes, start, rows, words, group * rows, words_of_head, 0, heads, dots,
                       block * BLOCK, LANES, TILE)  # fmt: skip
-        first = parameters + group * TILE
+        span = slice(group * TILE, (group + 1) * TILE)
         for head in range(heads):
-            factor, total = factors[head], sums[head * groups + group]
-            for t in range(TILE):
-                score = np.float32(dots[head * TILE + t]) * factor * half(scale[first + t])
-                score += total * half(minimum[first + t])
-                scores[head * TILE + t] = score if group == 0 else scores[head * TILE + t] + score
+            own = dots[head * TILE : (head + 1) * TILE]
+            add_scores(own, factors[head], sums[head, group], scale[span], minimum[span], scores[head])
+
+
+@compiled
+def mask(scores: Any, first: int, last: int) -> None:
+    """Let nothing but tokens `first` to `last` of a tile be seen."""
+    for head in range(scores.shape[0]):
+        for t in range(TILE):
+            if t < first or t >= last:
+                scores[head, t] = LOWEST
+
+
+@compiled
+def weigh(scores: Any, scale: Any, minimum: Any, weights: Any) -> Any:
+    """Write score * scale; return sum(score * (minimum + 1.5 * scale))."""
+    shift = np.float32(0)
+    for t in range(TILE):
+        value_scale = half(scale[t])
+        weights[t] = scores[t] * value_scale
+        shift += scores[t] * (half(minimum[t]) + MEAN_CODE * value_scale)
+    return shift
+
+
+@compiled
+def add_dots(dots: Any, factor: Any, offset: Any, out: Any) -> None:
+    """Add what the digits' products stand for, and `offset`, to a quarter of the channels."""
+    for i in range(out.size):
+        out[i] += np.float32(dots[i]) * factor + offset
 
 
 @compiled
 def weigh_tile(
-    instructions: Any, codes: Any, at: int, chunks: int, scores: Any, heads: int, dim: int, groups: int, scale: Any,
-    minimum: Any, parameters: int, weights: Any, digits: Any, words: Any, factors: Any, offsets: Any, dots: Any,
-    out: Any,
+    instructions: Any, codes: Any, at: int, groups: int, scores: Any, scale: Any, minimum: Any, weights: Any,
+    digits: Any, words: Any, factors: Any, offsets: Any, dots: Any, out: Any,
 ) -> None:  # fmt: skip
     """Add one tile of values to `out` (heads, D), weighted by `scores` (heads, 128)."""
+    heads, dim = out.shape
     for group in range(groups):
-        first = parameters + group * TILE
+        span = slice(group * TILE, (group + 1) * TILE)
         for head in range(heads):
-            shift = np.float32(0)
-            for t in range(TILE):
-                value_scale, weight = half(scale[first + t]), scores[head * TILE + t]
-                weights[t] = weight * value_scale
-                shift += weight * (half(minimum[first + t]) + MEAN_CODE * value_scale)
-            cell = group * heads + head
-            factors[cell], inverse = digit_scale(largest_size(weights, 0, TILE))
-            total = split_digits(weights, 0, inverse, digits, DIGITS * cell * TILE, TILE)
-            offsets[cell] = shift - MEAN_CODE * factors[cell] * np.float32(total)
+            shift = weigh(scores[head], scale[span], minimum[span], weights)
+            factor, inverse = digit_scale(largest_size(weights))
+            total = split_digits(weights, inverse, digits[group, head, 0], digits[group, head, 1])
+            factors[group, head] = factor
+            offsets[group, head] = shift - MEAN_CODE * factor * np.float32(total)
     words_of_half = DIGITS * heads * TILE // 4 if groups == 2 else 0
-    padded = chunks * LANES
-    for chunk in range(chunks):
+    quarter, padded = dim // 4, dots.size // (4 * heads)
+    for chunk in range(padded // LANES):
         start = at + chunk * (TILE // 4) * ROW
         dot_heads(instructions, codes, start, TILE // 4, words, 0, TILE // 4, words_of_half, heads, dots,
                   chunk * LANES, padded, 4 * padded)  # fmt: skip
-    quarter = dim // 4
     for head in range(heads):
         for slot in range(4):
-            cell = slot * groups // 4 * heads + head
-            factor, offset = factors[cell], offsets[cell]
-            source, target = (head * 4 + slot) * padded, head * dim + slot * quarter
-            for i in range(quarter):
-                out[target + i] += np.float32(dots[source + i]) * factor + offset
+            group, start = slot * groups // 4, (head * 4 + slot) * padded
+            own = out[head, slot * quarter : (slot + 1) * quarter]
+            add_dots(dots[start : start + quarter], factors[group, head], offsets[group, head], own)
+
+
+@compiled
+def digit_buffers(shape: Any) -> Any:
+    """Room for digits, and the same bytes as words of four."""
+    digits = np.empty(shape, np.int8)
+    return digits, digits.reshape(-1).view(np.int32)
 
 
 @compiled
@@ -224,54 +275,54 @@ def attend(
         windows: (2, 9) int64: address, row stride, head stride and token stride of the keys, then of the values,
             and the tokens of the window.
         window_starts: (2, B) int64, as `starts`.
-        out: (units, g, D) float32, flat.
-        lse: (units, g) float32, flat.
+        out: (units, g, D) float32, written.
+        lse: (units, g) float32, written.
     """
     kv_heads, dim, groups, tiles, length = shape
     chunks = (dim + 4 * LANES - 1) // (4 * LANES)
     key_tile, value_tile, parameter_tile = TILE * dim // 4, chunks * (TILE // 4) * ROW, groups * TILE
-    digits = np.empty(heads * DIGITS * dim, np.int8)
-    words = digits.view(np.int32)
-    weight_digits = np.empty(groups * heads * DIGITS * TILE, np.int8)
-    weight_words = weight_digits.view(np.int32)
-    query_factors, query_sums = np.empty(heads, np.float32), np.empty(heads * groups, np.float32)
-    factors, offsets = np.empty(groups * heads, np.float32), np.empty(groups * heads, np.float32)
+    digits, words = digit_buffers((heads, DIGITS, dim))
+    weight_digits, weight_words = digit_buffers((groups, heads, DIGITS, TILE))
+    query_factors, query_sums = np.empty(heads, np.float32), np.empty((heads, groups), np.float32)
+    factors, offsets = np.empty((groups, heads), np.float32), np.empty((groups, heads), np.float32)
     key_dots, value_dots = np.empty(heads * TILE, np.int32), np.empty(heads * 4 * chunks * LANES, np.int32)
-    scores, weights = np.empty(heads * TILE, np.float32), np.empty(TILE, np.float32)
-    state, sums = np.empty((heads, 2), np.float32), np.empty(heads * dim, np.float32)
+    scores, weights = np.empty((heads, TILE), np.float32), np.empty(TILE, np.float32)
+    state, sums = np.empty((heads, 2), np.float32), np.empty((heads, dim), np.float32)
     for unit in range(first_unit, last_unit):
         cell, split = unit // splits, unit % splits
         row, kv_head = cell // kv_heads, cell % kv_heads
-        state[:, 0], state[:, 1], sums[:] = LOWEST, np.float32(0), np.float32(0)
+        state[:, 0] = LOWEST
+        state[:, 1] = np.float32(0)
+        sums[:] = np.float32(0)
         if split == 0:
-            for window in range(2):
+            for window in range(windows.shape[0]):
                 place = windows[window]
                 keys = place[0] + (row * place[1] + kv_head * place[2]) * kind.size
                 values = place[4] + (row * place[5] + kv_head * place[6]) * kind.size
-                attend_window(kind, keys, values, window_starts[window, row], place[8], place[3], place[7],
-                              query[cell], heads, dim, scores, state, sums)  # fmt: skip
-        split_query(query[cell], heads, dim, groups, digits, query_factors, query_sums)
+                attend_window(kind, keys, values, window_starts[window, row], place[8], place[3] * kind.size,
+                              place[7] * kind.size, query[cell], scores, state, sums)  # fmt: skip
+        split_query(query[cell], dim, groups, digits, query_factors, query_sums)
         first_tile, last_tile = starts[row] // TILE, (length + TILE - 1) // TILE
         count = max(last_tile - first_tile, 0)
         for tile in range(first_tile + count * split // splits, first_tile + count * (split + 1) // splits):
-            at, parameters = cell * tiles + tile, (cell * tiles + tile) * parameter_tile
-            score_tile(instructions, key_codes, at * key_tile, words, heads, dim, groups, key_dots, key_scale,
-                       key_minimum, parameters, query_factors, query_sums, scores)  # fmt: skip
+            at = cell * tiles + tile
+            span = slice(at * parameter_tile, (at + 1) * parameter_tile)
+            score_tile(instructions, key_codes, at * key_tile, words, groups, key_dots, key_scale[span],
+                       key_minimum[span], query_factors, query_sums, scores)  # fmt: skip
+            first, last = starts[row] - tile * TILE, length - tile * TILE
+            if first > 0 or last < TILE:
+                mask(scores, first, last)
             for head in range(heads):
-                for t in range(starts[row] - tile * TILE):
-                    scores[head * TILE + t] = LOWEST
-                for t in range(length - tile * TILE, TILE):
-                    scores[head * TILE + t] = LOWEST
-                softmax_step(scores, head * TILE, TILE, state, head, sums, dim)
-            weigh_tile(instructions, value_codes, at * value_tile, chunks, scores, heads, dim, groups, value_scale,
-                       value_minimum, parameters, weights, weight_digits, weight_words, factors, offsets, value_dots,
-                       sums)  # fmt: skip
+                softmax_step(scores[head], state[head], sums[head])
+            weigh_tile(instructions, value_codes, at * value_tile, groups, scores, value_scale[span],
+                       value_minimum[span], weights, weight_digits, weight_words, factors, offsets, value_dots, sums,
+                       )  # fmt: skip
         for head in range(heads):
             total = state[head, 1]
-            inverse = np.float32(1) / total if total > np.float32(0) else np.float32(0)
-            for i in range(dim):
-                out[(unit * heads + head) * dim + i] = sums[head * dim + i] * inverse
-            lse[unit * heads + head] = (state[head, 0] + np.log2(total)) * LN2 if total > np.float32(0) else LOWEST
+            seen = total > np.float32(0)
+            lse[unit, head] = (state[head, 0] + np.log2(total)) * LN2 if seen else LOWEST
+            scaled(sums[head], np.float32(1) / total if seen else np.float32(0))
+            out[unit, head] = sums[head]
 
 
 @compiled
@@ -290,7 +341,7 @@ def merge(splits: int, dim: int, parts: Any, part_lse: Any, out: Any, lse: Any) 
         for head in range(parts.shape[2]):
             highest = LOWEST
             for split in range(splits):
-                highest = max(highest, part_lse[cell, split, head])
+                highest = larger(highest, part_lse[cell, split, head])
             total = np.float32(0)
             out[cell, head] = np.float32(0)
             for split in range(splits):

@@ -132,7 +132,7 @@ def _attend_compiled(
     def run(first: int, last: int) -> None:
         compiled_decode.attend(
             _tag(chosen), first, last, splits, heads, scaled, shape, *_flat(keys), *_flat(values),
-            _starts(starts, keys.batch), kind, places, window_starts, parts.reshape(-1), part_lse.reshape(-1),
+            _starts(starts, keys.batch), kind, places, window_starts, parts.reshape(units, heads, dim), part_lse.reshape(units, heads),
         )  # fmt: skip
 
     _share(run, units, threads)

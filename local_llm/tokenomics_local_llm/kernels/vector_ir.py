@@ -28,6 +28,7 @@ __all__ = [
     "exactly_compiled",
     "exp2",
     "half",
+    "larger",
     "rounded",
     "slot_dots",
     "widened",
@@ -291,6 +292,19 @@ def rounded(_context: Any, value: Any) -> Any:
         return _rounded(builder, arguments[0])
 
     return types.int32(types.float32), generate
+
+
+@_intrinsic
+def larger(_context: Any, first: Any, second: Any) -> Any:
+    """The larger of two float32: of numba's own `max` LLVM makes no vectors."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        maximum = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_FLOAT, [_FLOAT, _FLOAT]), "llvm.maxnum.f32"
+        )
+        return builder.call(maximum, arguments, fastmath=("nnan", "nsz"))
+
+    return types.float32(types.float32, types.float32), generate
 
 
 _LOWEST: Final = -125.0
