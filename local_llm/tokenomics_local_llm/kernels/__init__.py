@@ -3,6 +3,7 @@
 from tokenomics_local_llm.kernels.decode import decode_attention
 from tokenomics_local_llm.kernels.instructions import Instructions, choose_instructions, supported_instructions
 from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues
+from tokenomics_local_llm.kernels.turn import Turn
 from tokenomics_local_llm.kernels.window import Window
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "PackedKeys",
     "PackedStore",
     "PackedValues",
+    "Turn",
     "Window",
     "choose_instructions",
     "decode_attention",

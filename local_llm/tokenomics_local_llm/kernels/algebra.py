@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues
+from tokenomics_local_llm.kernels.turn import Turn
 from tokenomics_local_llm.kernels.window import Window
 
 __all__ = ["attend_in_torch", "merge_parts"]
@@ -28,8 +29,10 @@ def attend_in_torch(
     *,
     windows: Sequence[Window],
     starts: Tensor | None,
+    key_turn: Turn | None,
+    value_turn: Turn | None,
 ) -> tuple[Tensor, Tensor]:
-    """Attention of one token; see `decode_attention`.
+    """Attention of one token; arguments as of `decode_attention`, but for the query.
 
     Args:
         query: (B, H, g, D) float32, scaled.
@@ -37,17 +40,27 @@ def attend_in_torch(
         values: Packed values.
         windows: Tokens in full precision.
         starts: Tokens of padding of each row.
+        key_turn: What was done to keys before packing.
+        value_turn: Likewise.
 
     Returns:
         The output (B, H, g, D) and the logarithm of the sum of exponents (B, H, g).
     """
-    parts = [_dense_part(query, window) for window in windows]
-    key_chunks, value_chunks = _chunks(keys), _chunks(values)
-    for first, key_chunk, value_chunk in zip(range(0, keys.length, CHUNK), key_chunks, value_chunks, strict=True):
-        scores = _grouped_scores(query, *key_chunk)
-        weights, lse = _softmax(_masked(scores, starts, first))
-        parts.append((_grouped_sum(weights, *value_chunk), lse))
-    return merge_parts(parts) if parts else (torch.zeros_like(query), query.new_full(query.shape[:3], -torch.inf))
+    turned, shift = key_turn.of_query(query) if key_turn else (query, 0.0)
+    packed, lse = merge_parts(
+        [(torch.zeros_like(query), query.new_full(query.shape[:3], -torch.inf)), *_packed_parts(turned, keys, values, starts)]
+    )
+    if value_turn:
+        packed = value_turn.back(packed)
+    return merge_parts([(packed, lse + shift), *(_dense_part(query, window) for window in windows)])
+
+
+def _packed_parts(
+    query: Tensor, keys: PackedKeys, values: PackedValues, starts: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for first, key_chunk, value_chunk in zip(range(0, keys.length, CHUNK), _chunks(keys), _chunks(values), strict=True):
+        weights, lse = _softmax(_masked(_grouped_scores(query, *key_chunk), starts, first))
+        yield _grouped_sum(weights, *value_chunk), lse
 
 
 def merge_parts(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -239,6 +239,45 @@ def weigh_tile(
 
 
 @compiled
+def turn(rows: Any, mean: Any, rotation: Any, turned: Any, shifts: Any) -> None:
+    """Write rows times the rotation (D, D), flat, and each row times the mean."""
+    heads, dim = turned.shape
+    for head in range(heads):
+        turned[head] = np.float32(0)
+        own = rows[head * dim : (head + 1) * dim]
+        shifts[head] = plain_dot(own, mean)
+        for i in range(dim):
+            add_row(own[i], rotation[i * dim : (i + 1) * dim], turned[head])
+
+
+@compiled
+def turn_back(sums: Any, state: Any, mean: Any, rotation: Any, buffer: Any) -> None:
+    """Replace weighted sums (heads, D) by those of the values before the rotation, and before the mean went."""
+    heads, dim = sums.shape
+    for head in range(heads):
+        buffer[:] = sums[head]
+        for i in range(dim):
+            sums[head, i] = plain_dot(buffer, rotation[i * dim : (i + 1) * dim])
+        add_row(state[head, 1], mean, sums[head])
+
+
+@compiled
+def add_row(weight: Any, row: Any, out: Any) -> None:
+    """Add `weight * row`."""
+    for i in range(out.size):
+        out[i] += weight * row[i]
+
+
+@compiled
+def plain_dot(first: Any, second: Any) -> Any:
+    """The dot product of two rows."""
+    total = np.float32(0)
+    for i in range(first.size):
+        total += first[i] * second[i]
+    return total
+
+
+@compiled
 def digit_buffers(shape: Any) -> Any:
     """Room for digits, and the same bytes as words of four."""
     digits = np.empty(shape, np.int8)
@@ -249,11 +288,12 @@ def digit_buffers(shape: Any) -> Any:
 def attend(
     instructions: Any, first_unit: int, last_unit: int, splits: int, heads: int, query: Any, shape: Any,
     key_codes: Any, key_scale: Any, key_minimum: Any, value_codes: Any, value_scale: Any, value_minimum: Any,
-    starts: Any, kind: Any, windows: Any, window_starts: Any, out: Any, lse: Any,
+    starts: Any, key_rotation: Any, key_mean: Any, value_rotation: Any, value_mean: Any, kind: Any, windows: Any,
+    window_starts: Any, out: Any, lse: Any,
 ) -> None:  # fmt: skip
     """Attention of units `first_unit`..`last_unit`, each a part of the tokens of one row and key/value head.
 
-    A unit's first split also takes the windows. The result of a unit is normalised, and comes with the logarithm
+    A unit's first split also takes the windows, after the packed tokens: their sum is turned back before. The result of a unit is normalised, and comes with the logarithm
     (base e) of its sum, so that `merge` can join the splits.
 
     Args:
@@ -271,6 +311,10 @@ def attend(
         value_scale: See `key_codes`.
         value_minimum: See `key_codes`.
         starts: Tokens of padding at the left of each row, (B,) int64.
+        key_rotation: (H or 1, D * D) float32, applied to keys before they were packed; no rows if there is none.
+        key_mean: (H, D) float32, subtracted before that.
+        value_rotation: See `key_rotation`.
+        value_mean: See `key_mean`.
         kind: Of the windows' numbers; see `vector_ir.widened`.
         windows: (2, 9) int64: address, row stride, head stride and token stride of the keys, then of the values,
             and the tokens of the window.
@@ -288,20 +332,19 @@ def attend(
     key_dots, value_dots = np.empty(heads * TILE, np.int32), np.empty(heads * 4 * chunks * LANES, np.int32)
     scores, weights = np.empty((heads, TILE), np.float32), np.empty(TILE, np.float32)
     state, sums = np.empty((heads, 2), np.float32), np.empty((heads, dim), np.float32)
+    turned_query, shifts, buffer = np.empty((heads, dim), np.float32), np.empty(heads, np.float32), np.empty(dim, np.float32)
     for unit in range(first_unit, last_unit):
         cell, split = unit // splits, unit % splits
         row, kv_head = cell // kv_heads, cell % kv_heads
         state[:, 0] = LOWEST
         state[:, 1] = np.float32(0)
         sums[:] = np.float32(0)
-        if split == 0:
-            for window in range(windows.shape[0]):
-                place = windows[window]
-                keys = place[0] + (row * place[1] + kv_head * place[2]) * kind.size
-                values = place[4] + (row * place[5] + kv_head * place[6]) * kind.size
-                attend_window(kind, keys, values, window_starts[window, row], place[8], place[3] * kind.size,
-                              place[7] * kind.size, query[cell], scores, state, sums)  # fmt: skip
-        split_query(query[cell], dim, groups, digits, query_factors, query_sums)
+        turned = query[cell]
+        shifts[:] = np.float32(0)
+        if key_rotation.shape[0]:
+            turn(query[cell], key_mean[kv_head], key_rotation[kv_head % key_rotation.shape[0]], turned_query, shifts)
+            turned = turned_query.reshape(-1)
+        split_query(turned, dim, groups, digits, query_factors, query_sums)
         first_tile, last_tile = starts[row] // TILE, (length + TILE - 1) // TILE
         count = max(last_tile - first_tile, 0)
         for tile in range(first_tile + count * split // splits, first_tile + count * (split + 1) // splits):
@@ -317,6 +360,17 @@ def attend(
             weigh_tile(instructions, value_codes, at * value_tile, groups, scores, value_scale[span],
                        value_minimum[span], weights, weight_digits, weight_words, factors, offsets, value_dots, sums,
                        )  # fmt: skip
+        for head in range(heads):
+            state[head, 0] += shifts[head]
+        if value_rotation.shape[0]:
+            turn_back(sums, state, value_mean[kv_head], value_rotation[kv_head % value_rotation.shape[0]], buffer)
+        if split == 0:
+            for window in range(windows.shape[0]):
+                place = windows[window]
+                keys = place[0] + (row * place[1] + kv_head * place[2]) * kind.size
+                values = place[4] + (row * place[5] + kv_head * place[6]) * kind.size
+                attend_window(kind, keys, values, window_starts[window, row], place[8], place[3] * kind.size,
+                              place[7] * kind.size, query[cell], scores, state, sums)  # fmt: skip
         for head in range(heads):
             total = state[head, 1]
             seen = total > np.float32(0)

@@ -17,6 +17,7 @@ from torch import Tensor
 from tokenomics_local_llm.kernels.algebra import attend_in_torch
 from tokenomics_local_llm.kernels.instructions import Instructions, choose_instructions
 from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues
+from tokenomics_local_llm.kernels.turn import Turn
 from tokenomics_local_llm.kernels.window import Window
 
 __all__ = ["decode_attention"]
@@ -37,6 +38,8 @@ def decode_attention(
     scaling: float,
     windows: Sequence[Window] = (),
     starts: Tensor | None = None,
+    key_turn: Turn | None = None,
+    value_turn: Turn | None = None,
     threads: int | None = None,
     instructions: str | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -45,12 +48,15 @@ def decode_attention(
     Query heads h * g to h * g + g - 1 read key/value head h, where g = Hq / H.
 
     Args:
-        query: (B, Hq, 1, D), floating, rotated as the keys are.
+        query: (B, Hq, 1, D), floating, in the space of the windows: that of the packed keys too, unless `key_turn`
+            says otherwise.
         keys: Packed keys, (B, H) and as many tokens as `values`.
         values: Packed values.
         scaling: Of the scores, as a rule 1 / sqrt(D).
         windows: At most two spans in full precision, of one dtype; the order of tokens does not matter.
         starts: Packed tokens at the left of each row that are padding, (B,) int64; none by default.
+        key_turn: What was done to keys before packing, and not to those of the windows; nothing by default.
+        value_turn: Likewise; the output is in the space of the windows.
         threads: How many may work; by default as many as PyTorch uses.
         instructions: A member of `Instructions` by name; by default the environment's, or the fastest here.
 
@@ -66,10 +72,13 @@ def decode_attention(
     heads = query.shape[1] // keys.heads
     scaled = query.float().mul(scaling).reshape(keys.batch, keys.heads, heads, keys.head_dim)
     if chosen == Instructions.TORCH:
-        out, lse = attend_in_torch(scaled, keys, values, windows=windows, starts=starts)
+        out, lse = attend_in_torch(
+            scaled, keys, values, windows=windows, starts=starts, key_turn=key_turn, value_turn=value_turn
+        )
     else:
         count = torch.get_num_threads() if threads is None else threads
-        out, lse = _attend_compiled(chosen, scaled, keys, values, windows, starts, count)
+        turns = *_turn(key_turn, keys), *_turn(value_turn, values)
+        out, lse = _attend_compiled(chosen, scaled, keys, values, windows, starts, turns, count)
     return out.reshape(query.shape), lse.reshape(query.shape[:-1])
 
 
@@ -101,7 +110,8 @@ def _usable(chosen: Instructions) -> Instructions:
     tiny = {"batch": 1, "heads": 1, "head_dim": 8, "group_size": 8}
     query = torch.ones(1, 1, 1, 8)
     try:
-        _attend_compiled(chosen, query, PackedKeys(**tiny), PackedValues(**tiny), (), None, 1)
+        no_turn = _turn(None, PackedKeys(**tiny))
+        _attend_compiled(chosen, query, PackedKeys(**tiny), PackedValues(**tiny), (), None, (*no_turn, *no_turn), 1)
     except Exception as error:  # numba and llvmlite raise many kinds, none of them documented
         _LOGGER.warning("compiling the %s kernels failed, so that PyTorch serves, slower: %s", chosen, error)
         return Instructions.TORCH
@@ -115,6 +125,7 @@ def _attend_compiled(
     values: PackedValues,
     windows: Sequence[Window],
     starts: Tensor | None,
+    turns: tuple[np.ndarray[Any, Any], ...],
     threads: int,
 ) -> tuple[Tensor, Tensor]:
     from tokenomics_local_llm.kernels import compiled_decode
@@ -132,7 +143,7 @@ def _attend_compiled(
     def run(first: int, last: int) -> None:
         compiled_decode.attend(
             _tag(chosen), first, last, splits, heads, scaled, shape, *_flat(keys), *_flat(values),
-            _starts(starts, keys.batch), kind, places, window_starts, parts.reshape(units, heads, dim), part_lse.reshape(units, heads),
+            _starts(starts, keys.batch), *turns, kind, places, window_starts, parts.reshape(units, heads, dim), part_lse.reshape(units, heads),
         )  # fmt: skip
 
     _share(run, units, threads)
@@ -179,6 +190,15 @@ def _flat(store: PackedStore) -> tuple[np.ndarray[Any, Any], ...]:
         store.scale.view(torch.uint16).view(-1).numpy(),
         store.minimum.view(torch.uint16).view(-1).numpy(),
     )
+
+
+def _turn(turn: Turn | None, store: PackedStore) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Rotation and mean as the compiled code takes them."""
+    heads, dim = store.heads, store.head_dim
+    if turn is None:
+        return np.empty((0, dim * dim), np.float32), np.empty((0, dim), np.float32)
+    mean = torch.zeros(heads, dim) if turn.mean is None else turn.mean.float().contiguous()
+    return turn.rotation.float().contiguous().flatten(1).numpy(), mean.numpy()
 
 
 def _starts(starts: Tensor | None, batch: int) -> np.ndarray[Any, Any]:
