@@ -48,7 +48,10 @@ def attend_in_torch(
     """
     turned, shift = key_turn.of_query(query) if key_turn else (query, 0.0)
     packed, lse = merge_parts(
-        [(torch.zeros_like(query), query.new_full(query.shape[:3], -torch.inf)), *_packed_parts(turned, keys, values, starts)]
+        [
+            (torch.zeros_like(query), query.new_full(query.shape[:3], -torch.inf)),
+            *_packed_parts(turned, keys, values, starts),
+        ]
     )
     if value_turn:
         packed = value_turn.back(packed)

@@ -27,6 +27,7 @@ DIGITS = 2
 LARGEST = np.float32(8191)  # its digits are 64 and -1; 128 * high + low
 MEAN_CODE = np.float32(1.5)
 LOWEST = np.float32(-1e30)  # stands for minus infinity, which relaxed arithmetic does not know
+MASKED = np.float32(-2e30)  # below it, so that a tile where nothing is seen weighs nothing
 LOG2_E = np.float32(math.log2(math.e))
 LN2 = np.float32(math.log(2))
 
@@ -189,7 +190,7 @@ def mask(scores: Any, first: int, last: int) -> None:
     for head in range(scores.shape[0]):
         for t in range(TILE):
             if t < first or t >= last:
-                scores[head, t] = LOWEST
+                scores[head, t] = MASKED
 
 
 @compiled
@@ -332,7 +333,11 @@ def attend(
     key_dots, value_dots = np.empty(heads * TILE, np.int32), np.empty(heads * 4 * chunks * LANES, np.int32)
     scores, weights = np.empty((heads, TILE), np.float32), np.empty(TILE, np.float32)
     state, sums = np.empty((heads, 2), np.float32), np.empty((heads, dim), np.float32)
-    turned_query, shifts, buffer = np.empty((heads, dim), np.float32), np.empty(heads, np.float32), np.empty(dim, np.float32)
+    turned_query, shifts, buffer = (
+        np.empty((heads, dim), np.float32),
+        np.empty(heads, np.float32),
+        np.empty(dim, np.float32),
+    )
     for unit in range(first_unit, last_unit):
         cell, split = unit // splits, unit % splits
         row, kv_head = cell // kv_heads, cell % kv_heads

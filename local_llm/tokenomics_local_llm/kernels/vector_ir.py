@@ -137,9 +137,7 @@ def _dot_generic(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
     wide = _vector(_SHORT, 16)
     codes, weights = builder.bitcast(codes, wide), builder.bitcast(weights, wide)
     eight = _splat(_SHORT, 16, 8)
-    even = builder.mul(
-        builder.and_(codes, _splat(_SHORT, 16, 0xFF)), builder.ashr(builder.shl(weights, eight), eight)
-    )
+    even = builder.mul(builder.and_(codes, _splat(_SHORT, 16, 0xFF)), builder.ashr(builder.shl(weights, eight), eight))
     odd = builder.mul(builder.lshr(codes, eight), builder.ashr(weights, eight))
     pairs = builder.bitcast(builder.add(even, odd), total.type)
     sixteen = _splat(_INT, 8, 16)
@@ -323,9 +321,7 @@ def exp2(_context: Any, value: Any) -> Any:
         part = builder.fsub(power, builder.sitofp(whole, _FLOAT))
         series = _float(math.log(2) ** _DEGREE / math.factorial(_DEGREE))
         for degree in reversed(range(_DEGREE)):
-            series = builder.fadd(
-                builder.fmul(series, part), _float(math.log(2) ** degree / math.factorial(degree))
-            )
+            series = builder.fadd(builder.fmul(series, part), _float(math.log(2) ** degree / math.factorial(degree)))
         scale = builder.shl(builder.add(whole, ir.Constant(_INT, 127)), ir.Constant(_INT, 23))
         result = builder.fmul(series, builder.bitcast(scale, _FLOAT))
         return builder.select(small, _float(0.0), result)
