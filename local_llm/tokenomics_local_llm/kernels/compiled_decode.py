@@ -126,9 +126,18 @@ def dense_add(kind: Any, address: int, weight: Any, out: Any) -> None:
 
 @compiled
 def attend_window(
-    kind: Any, keys: int, values: int, first: int, last: int, key_step: int, value_step: int, query: Any,
-    scores: Any, state: Any, out: Any,
-) -> None:  # fmt: skip
+    kind: Any,
+    keys: int,
+    values: int,
+    first: int,
+    last: int,
+    key_step: int,
+    value_step: int,
+    query: Any,
+    scores: Any,
+    state: Any,
+    out: Any,
+) -> None:
     """Tokens `first` to `last` in floating point, at the addresses `keys` and `values`, so many bytes apart."""
     heads, dim = out.shape
     for tile in range(first, last, TILE):
@@ -144,16 +153,53 @@ def attend_window(
 
 @compiled
 def dot_heads(
-    instructions: Any, codes: Any, start: int, rows: int, words: Any, weights: int, digit_stride: int,
-    half_stride: int, heads: int, dots: Any, to: int, slot_stride: int, head_stride: int,
-) -> None:  # fmt: skip
+    instructions: Any,
+    codes: Any,
+    start: int,
+    rows: int,
+    words: Any,
+    weights: int,
+    digit_stride: int,
+    half_stride: int,
+    heads: int,
+    dots: Any,
+    to: int,
+    slot_stride: int,
+    head_stride: int,
+) -> None:
     """`slot_dots` for any number of heads, in pairs and perhaps one more."""
     for head in range(0, heads - 1, 2):
-        slot_dots(instructions, codes, start, rows, words, weights + 2 * head * digit_stride, digit_stride,
-                  half_stride, 2, dots, to + head * head_stride, slot_stride, head_stride)  # fmt: skip
+        slot_dots(
+            instructions,
+            codes,
+            start,
+            rows,
+            words,
+            weights + 2 * head * digit_stride,
+            digit_stride,
+            half_stride,
+            2,
+            dots,
+            to + head * head_stride,
+            slot_stride,
+            head_stride,
+        )
     if heads % 2:
-        slot_dots(instructions, codes, start, rows, words, weights + 2 * (heads - 1) * digit_stride, digit_stride,
-                  half_stride, 1, dots, to + (heads - 1) * head_stride, slot_stride, head_stride)  # fmt: skip
+        slot_dots(
+            instructions,
+            codes,
+            start,
+            rows,
+            words,
+            weights + 2 * (heads - 1) * digit_stride,
+            digit_stride,
+            half_stride,
+            1,
+            dots,
+            to + (heads - 1) * head_stride,
+            slot_stride,
+            head_stride,
+        )
 
 
 @compiled
@@ -165,9 +211,18 @@ def add_scores(dots: Any, factor: Any, total: Any, scale: Any, minimum: Any, sco
 
 @compiled
 def score_tile(
-    instructions: Any, codes: Any, at: int, words: Any, groups: int, dots: Any, scale: Any, minimum: Any,
-    factors: Any, sums: Any, scores: Any,
-) -> None:  # fmt: skip
+    instructions: Any,
+    codes: Any,
+    at: int,
+    words: Any,
+    groups: int,
+    dots: Any,
+    scale: Any,
+    minimum: Any,
+    factors: Any,
+    sums: Any,
+    scores: Any,
+) -> None:
     """Scores (heads, 128) of one tile of keys, whose scales and minimums are (groups * 128)."""
     heads = factors.size
     words_of_head = words.size // (DIGITS * heads)
@@ -176,8 +231,21 @@ def score_tile(
     for group in range(groups):
         for block in range(TILE // BLOCK):
             start = at + (block * groups + group) * rows * ROW
-            dot_heads(instructions, codes, start, rows, words, group * rows, words_of_head, 0, heads, dots,
-                      block * BLOCK, LANES, TILE)  # fmt: skip
+            dot_heads(
+                instructions,
+                codes,
+                start,
+                rows,
+                words,
+                group * rows,
+                words_of_head,
+                0,
+                heads,
+                dots,
+                block * BLOCK,
+                LANES,
+                TILE,
+            )
         span = slice(group * TILE, (group + 1) * TILE)
         for head in range(heads):
             own = dots[head * TILE : (head + 1) * TILE]
@@ -213,9 +281,21 @@ def add_dots(dots: Any, factor: Any, offset: Any, out: Any) -> None:
 
 @compiled
 def weigh_tile(
-    instructions: Any, codes: Any, at: int, groups: int, scores: Any, scale: Any, minimum: Any, weights: Any,
-    digits: Any, words: Any, factors: Any, offsets: Any, dots: Any, out: Any,
-) -> None:  # fmt: skip
+    instructions: Any,
+    codes: Any,
+    at: int,
+    groups: int,
+    scores: Any,
+    scale: Any,
+    minimum: Any,
+    weights: Any,
+    digits: Any,
+    words: Any,
+    factors: Any,
+    offsets: Any,
+    dots: Any,
+    out: Any,
+) -> None:
     """Add one tile of values to `out` (heads, D), weighted by `scores` (heads, 128)."""
     heads, dim = out.shape
     for group in range(groups):
@@ -230,8 +310,21 @@ def weigh_tile(
     quarter, padded = dim // 4, dots.size // (4 * heads)
     for chunk in range(padded // LANES):
         start = at + chunk * (TILE // 4) * ROW
-        dot_heads(instructions, codes, start, TILE // 4, words, 0, TILE // 4, words_of_half, heads, dots,
-                  chunk * LANES, padded, 4 * padded)  # fmt: skip
+        dot_heads(
+            instructions,
+            codes,
+            start,
+            TILE // 4,
+            words,
+            0,
+            TILE // 4,
+            words_of_half,
+            heads,
+            dots,
+            chunk * LANES,
+            padded,
+            4 * padded,
+        )
     for head in range(heads):
         for slot in range(4):
             group, start = slot * groups // 4, (head * 4 + slot) * padded
@@ -286,16 +379,35 @@ def digit_buffers(shape: Any) -> Any:
 
 
 @compiled
-def attend(
-    instructions: Any, first_unit: int, last_unit: int, splits: int, heads: int, query: Any, shape: Any,
-    key_codes: Any, key_scale: Any, key_minimum: Any, value_codes: Any, value_scale: Any, value_minimum: Any,
-    starts: Any, key_rotation: Any, key_mean: Any, value_rotation: Any, value_mean: Any, kind: Any, windows: Any,
-    window_starts: Any, out: Any, lse: Any,
-) -> None:  # fmt: skip
+def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a call a token would cost more than it
+    instructions: Any,
+    first_unit: int,
+    last_unit: int,
+    splits: int,
+    heads: int,
+    query: Any,
+    shape: Any,
+    key_codes: Any,
+    key_scale: Any,
+    key_minimum: Any,
+    value_codes: Any,
+    value_scale: Any,
+    value_minimum: Any,
+    starts: Any,
+    key_rotation: Any,
+    key_mean: Any,
+    value_rotation: Any,
+    value_mean: Any,
+    kind: Any,
+    windows: Any,
+    window_starts: Any,
+    out: Any,
+    lse: Any,
+) -> None:
     """Attention of units `first_unit`..`last_unit`, each a part of the tokens of one row and key/value head.
 
-    A unit's first split also takes the windows, after the packed tokens: their sum is turned back before. The result of a unit is normalised, and comes with the logarithm
-    (base e) of its sum, so that `merge` can join the splits.
+    A unit's first split also takes the windows, after the packed tokens: their sum is turned back before. The result of
+    a unit is normalised, and comes with the logarithm (base e) of its sum, so that `merge` can join the splits.
 
     Args:
         instructions: See `vector_ir.slot_dots`.
@@ -355,16 +467,40 @@ def attend(
         for tile in range(first_tile + count * split // splits, first_tile + count * (split + 1) // splits):
             at = cell * tiles + tile
             span = slice(at * parameter_tile, (at + 1) * parameter_tile)
-            score_tile(instructions, key_codes, at * key_tile, words, groups, key_dots, key_scale[span],
-                       key_minimum[span], query_factors, query_sums, scores)  # fmt: skip
+            score_tile(
+                instructions,
+                key_codes,
+                at * key_tile,
+                words,
+                groups,
+                key_dots,
+                key_scale[span],
+                key_minimum[span],
+                query_factors,
+                query_sums,
+                scores,
+            )
             first, last = starts[row] - tile * TILE, length - tile * TILE
             if first > 0 or last < TILE:
                 mask(scores, first, last)
             for head in range(heads):
                 softmax_step(scores[head], state[head], sums[head])
-            weigh_tile(instructions, value_codes, at * value_tile, groups, scores, value_scale[span],
-                       value_minimum[span], weights, weight_digits, weight_words, factors, offsets, value_dots, sums,
-                       )  # fmt: skip
+            weigh_tile(
+                instructions,
+                value_codes,
+                at * value_tile,
+                groups,
+                scores,
+                value_scale[span],
+                value_minimum[span],
+                weights,
+                weight_digits,
+                weight_words,
+                factors,
+                offsets,
+                value_dots,
+                sums,
+            )
         for head in range(heads):
             state[head, 0] += shifts[head]
         if value_rotation.shape[0]:
@@ -374,8 +510,19 @@ def attend(
                 place = windows[window]
                 keys = place[0] + (row * place[1] + kv_head * place[2]) * kind.size
                 values = place[4] + (row * place[5] + kv_head * place[6]) * kind.size
-                attend_window(kind, keys, values, window_starts[window, row], place[8], place[3] * kind.size,
-                              place[7] * kind.size, query[cell], scores, state, sums)  # fmt: skip
+                attend_window(
+                    kind,
+                    keys,
+                    values,
+                    window_starts[window, row],
+                    place[8],
+                    place[3] * kind.size,
+                    place[7] * kind.size,
+                    query[cell],
+                    scores,
+                    state,
+                    sums,
+                )
         for head in range(heads):
             total = state[head, 1]
             seen = total > np.float32(0)

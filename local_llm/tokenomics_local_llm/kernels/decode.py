@@ -90,7 +90,8 @@ def _check(query: Tensor, keys: PackedKeys, values: PackedValues, windows: Seque
     batch, heads, tokens, head_dim = query.shape
     if (batch, tokens, head_dim) != (keys.batch, 1, keys.head_dim) or heads % keys.heads:
         raise ValueError(
-            f"the query must be ({keys.batch}, a multiple of {keys.heads}, 1, {keys.head_dim}), got {tuple(query.shape)}"
+            f"the query must be ({keys.batch}, a multiple of {keys.heads}, 1, {keys.head_dim}), got "
+            f"{tuple(query.shape)}"
         )
     if len(windows) > _MOST_WINDOWS:
         raise ValueError(f"there can be {_MOST_WINDOWS} windows, got {len(windows)}")
@@ -142,9 +143,23 @@ def _attend_compiled(
 
     def run(first: int, last: int) -> None:
         compiled_decode.attend(
-            _tag(chosen), first, last, splits, heads, scaled, shape, *_flat(keys), *_flat(values),
-            _starts(starts, keys.batch), *turns, kind, places, window_starts, parts.reshape(units, heads, dim), part_lse.reshape(units, heads),
-        )  # fmt: skip
+            _tag(chosen),
+            first,
+            last,
+            splits,
+            heads,
+            scaled,
+            shape,
+            *_flat(keys),
+            *_flat(values),
+            _starts(starts, keys.batch),
+            *turns,
+            kind,
+            places,
+            window_starts,
+            parts.reshape(units, heads, dim),
+            part_lse.reshape(units, heads),
+        )
 
     _share(run, units, threads)
     if splits == 1:

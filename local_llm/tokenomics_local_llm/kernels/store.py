@@ -96,7 +96,7 @@ class PackedStore(ABC):
         return _join(codes.unflatten(-1, (_SLOTS, -1)), -2), scale, minimum
 
     def unpacked(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens `first` to `last` with a byte a code: uint8 (B, H, T, D) of 0..3, scale and minimum (B, H, T, groups)."""
+        """Tokens `first` to `last`, a byte a code: uint8 (B, H, T, D) of 0..3, scale and minimum (B, H, T, groups)."""
         tiles = slice(first // TILE, -(-last // TILE))
         inside = slice(first - tiles.start * TILE, last - tiles.start * TILE)
         scale, minimum = (part[:, :, tiles].transpose(3, 4).flatten(2, 3) for part in (self.scale, self.minimum))
