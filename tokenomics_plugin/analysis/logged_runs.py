@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tokenomics_plugin.outcome import OutcomeStatus
 from tokenomics_plugin.simulation import NO_KEY, LoggedRun
-from tokenomics_plugin.trajectory import ModelCall, SideEffect, ToolCall, Trajectory
+from tokenomics_plugin.trajectory import ModelCall, ToolCall, Trajectory
 
 __all__ = ["logged_run"]
 
@@ -54,21 +55,21 @@ def logged_run(trajectory: Trajectory, call_costs: Sequence[Decimal | None]) -> 
 def _keys(calls: Sequence[_Call]) -> Iterator[tuple[Hashable, Hashable]]:
     """Of each step, what it did in which state, and what it read: `None` for what did or read nothing known.
 
-    The state is another one from a write on, and from a tool on of which nothing is declared, unless that only does
-    once more what was done last.
+    An action meets another state once another one has completed that may have written, as `policies.LoopBreaker` has
+    it: so what is simulated is what would be done. The state is told by how many of those there were.
     """
-    version, last = 0, None
+    written, own = 0, Counter[Hashable]()
     for step in calls:
-        if not isinstance(step, ToolCall) or step.arguments_hash is None:
+        if not isinstance(step, ToolCall):
             yield None, None
             continue
-        action = step.tool, step.arguments_hash
-        is_new = step.side_effect is SideEffect.UNKNOWN and action != last
-        version += is_new or step.side_effect is SideEffect.WRITE
-        last = action
-        is_read = step.side_effect in (SideEffect.NONE, SideEffect.READ) and step.error_type is None
-        key = (*action, version)
-        yield key, (*key, step.result_hash) if is_read and step.result_hash is not None else None
+        action, has_completed = (step.tool, step.arguments_hash), step.error_type is None
+        key = (*action, written - own[action])
+        is_read = not step.side_effect.may_write and has_completed and step.result_hash is not None
+        has_written = step.side_effect.may_write and has_completed
+        written, own[action] = written + has_written, own[action] + has_written
+        is_known = step.arguments_hash is not None
+        yield key if is_known else None, (*key, step.result_hash) if is_known and is_read else None
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:
