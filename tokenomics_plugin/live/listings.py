@@ -8,13 +8,26 @@ from typing import Any, Final
 
 from tokenomics_plugin.analysis.tables import WASTE_USD
 from tokenomics_plugin.live.listing import Filter, Listing, day_start_ns
-from tokenomics_plugin.pages.words import amount, cost, number, span_cell
-from tokenomics_plugin.report.document import Cell, Column, Link
+from tokenomics_plugin.pages.words import amount, columns, cost, number, run_cell, span_cell
+from tokenomics_plugin.report.document import Cell, Link
 from tokenomics_plugin.report.wording import count, instant, visible
 
 __all__ = ["LISTINGS"]
 
 _MAX_NAMES: Final = 3
+_RUN_HEADER: Final = (
+    "Task",
+    "Outcome",
+    "Cost",
+    "Waste",
+    "Calls",
+    "Tools",
+    "Errors",
+    "Tokens",
+    "Started, UTC",
+    "Agents",
+    "Models",
+)
 
 
 def _contains(text: str) -> str:
@@ -49,7 +62,7 @@ _OUTCOME: Final = Filter(name="outcome", label="Outcome", clause="outcome = ?", 
 def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
     trace_id, task_id, outcome, start_ns, agents, models, calls, tools, errors, tokens, known, priced, waste = row
     return (
-        Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
+        run_cell(task_id, trace_id),
         Cell(text=outcome, value=outcome),
         cost(known, priced),
         amount(waste),
@@ -79,7 +92,7 @@ def _finding(row: tuple[Any, ...]) -> tuple[Cell, ...]:
         Cell(text=visible(cause), value=cause),
         Cell(text=tier, value=tier),
         _whole(found),
-        Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
+        run_cell(task_id, trace_id),
         Cell(text=outcome, value=outcome),
         span_cell(trace_id, spans),
         span_cell(trace_id, evidence),
@@ -125,14 +138,7 @@ _RUNS: Final = Listing(
         "most calls": "model_calls DESC, run_id",
         "most errors": "errors DESC, run_id",
     },
-    columns=(
-        *(
-            Column(name=name)
-            for name in ("Task", "Outcome", "Cost", "Waste", "Calls", "Tools", "Errors", "Tokens", "Started, UTC")
-        ),
-        Column(name="Agents", is_wordy=True),
-        Column(name="Models", is_wordy=True),
-    ),
+    columns=columns(*_RUN_HEADER, wordy=("Agents", "Models")),
     row=_run,
 )
 _TASKS: Final = Listing(
@@ -151,9 +157,7 @@ _TASKS: Final = Listing(
         "most valuable": "value_usd DESC NULLS LAST, task_id",
         "most runs": "traces DESC, task_id",
     },
-    columns=tuple(
-        Column(name=name) for name in ("Task", "Group", "Outcome", "Traces", "Calls", "Cost", "Value", "Harm")
-    ),
+    columns=columns("Task", "Group", "Outcome", "Traces", "Calls", "Cost", "Value", "Harm"),
     row=_task,
 )
 _FINDINGS: Final = Listing(
@@ -175,10 +179,7 @@ _FINDINGS: Final = Listing(
         "newest": "start_ns DESC, run_id, cause",
         "most often": "findings DESC, run_id, cause",
     },
-    columns=tuple(
-        Column(name=name)
-        for name in ("Cause", "Tier", "Times", "Task", "Outcome", "Spans", "Because of", "Tokens", "Claimed")
-    ),
+    columns=columns("Cause", "Tier", "Times", "Task", "Outcome", "Spans", "Because of", "Tokens", "Claimed"),
     row=_finding,
 )
 LISTINGS: Final[Mapping[str, Listing]] = {listing.id: listing for listing in (_RUNS, _TASKS, _FINDINGS)}

@@ -9,7 +9,7 @@ from tokenomics_plugin.analysis import Analysis
 from tokenomics_plugin.analysis.tables import WASTE_USD
 from tokenomics_plugin.cells import CellSummary, LifeCost
 from tokenomics_plugin.pages.trace import TraceLook, block_table, trace_sections
-from tokenomics_plugin.pages.words import amount, cost, span_cell
+from tokenomics_plugin.pages.words import amount, cause_cell, columns, cost, number, run_cell, share, span_cell
 from tokenomics_plugin.report.document import (
     Bar,
     BarChart,
@@ -22,7 +22,7 @@ from tokenomics_plugin.report.document import (
     Shade,
     Table,
 )
-from tokenomics_plugin.report.wording import UNKNOWN, count, instant, percent, usd, visible
+from tokenomics_plugin.report.wording import count, instant, visible
 from tokenomics_plugin.waste import Detector
 
 __all__ = ["dearest_trace", "developer_page"]
@@ -44,7 +44,6 @@ def dearest_trace(analysis: Analysis) -> str | None:
     rows = analysis.rows(
         "SELECT trace_id FROM runs GROUP BY trace_id "
         f"ORDER BY sum({WASTE_USD}) DESC, sum(priced_usd) DESC, trace_id LIMIT 1",
-        (),
     )
     return rows[0][0] if rows else None
 
@@ -58,31 +57,29 @@ def developer_page(analysis: Analysis, *, look: TraceLook | None = None) -> Page
     """
     ledger, detectors = analysis.ledger, analysis.detectors
     names = {detector.id: detector.name for detector in detectors}
+    runs, traces = analysis.rows("SELECT count(*), count(DISTINCT trace_id) FROM runs")[0]
     sections = [
-        _first_traces(analysis),
+        _first_traces(analysis, runs),
         _rent(ledger),
         _repeats(analysis, names),
         _caches(analysis, names),
     ]
     if look is not None:
         sections += _example(look, detectors)
-    total = analysis.rows("SELECT count(*), count(DISTINCT trace_id) FROM runs", ())[0]
     return Page(
         id="developer",
         title="Developer",
-        lead=f"{count(total[0])} runs in {count(total[1])} traces: what to open first, and what to change.",
+        lead=f"{count(runs)} runs in {count(traces)} traces: what to open first, and what to change.",
         sections=tuple(sections),
         sources="A finding claims cells of the bill; claims of several causes may overlap, their shares do not.",
     )
 
 
-def _first_traces(analysis: Analysis) -> Section:
+def _first_traces(analysis: Analysis, runs: int) -> Section:
     rows = analysis.rows(
         f"SELECT trace_id, task_id, start_ns, model_calls, errors, retries, repeats, cost_usd, priced_usd, {WASTE_USD} "
         f"FROM runs ORDER BY {WASTE_USD} DESC, priced_usd DESC, run_id LIMIT {_MAX_ROWS}",
-        (),
     )
-    hidden = int(analysis.rows("SELECT count(*) FROM runs", ())[0][0]) - len(rows)
     header = ("Task", "Started", "Calls", "Errors", "Retries", "Repeats", "Cost", "Flagged as waste")
     return Section(
         id="first",
@@ -92,9 +89,9 @@ def _first_traces(analysis: Analysis) -> Section:
             Table(
                 id="runs",
                 title="Runs by flagged waste",
-                columns=tuple(Column(name=name) for name in header),
+                columns=columns(*header),
                 rows=tuple(map(_run, rows)),
-                hidden=hidden,
+                hidden=runs - len(rows),
                 more=Link(view="runs", parameters={"sort": "most waste"}),
                 empty="There are no runs yet.",
             ),
@@ -105,9 +102,9 @@ def _first_traces(analysis: Analysis) -> Section:
 def _run(row: tuple[Any, ...]) -> tuple[Cell, ...]:
     trace_id, task_id, start_ns, calls, errors, retries, repeats, known, priced, waste = row
     return (
-        Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
+        run_cell(task_id, trace_id),
         Cell(text=instant(start_ns), value=start_ns),
-        *(Cell(text=count(number), value=number) for number in (calls, errors, retries, repeats)),
+        *map(number, (calls, errors, retries, repeats)),
         cost(known, priced),
         amount(waste),
     )
@@ -177,27 +174,22 @@ def _cached_shares(analysis: Analysis) -> Table:
         "SELECT CASE WHEN len(models) = 1 THEN models[1] END AS model, count(*), sum(cache_read_tokens), "
         "sum(input_tokens + cache_write_tokens + cache_read_tokens) AS input FROM runs WHERE measured_calls > 0 "
         "GROUP BY model ORDER BY input DESC",
-        (),
     )
     return Table(
         id="cached",
         title="Share of input that was read from the cache, by the runs' model",
-        columns=tuple(Column(name=name) for name in ("", "Runs", "Input tokens", "Read from the cache", "Share")),
+        columns=columns("", "Runs", "Input tokens", "Read from the cache", "Share"),
         rows=tuple(_cached(*row) for row in rows[:_MAX_ROWS]),
         hidden=max(0, len(rows) - _MAX_ROWS),
     )
 
 
 def _cached(model: str | None, runs: int, read: int | None, total: int | None) -> tuple[Cell, ...]:
-    share = None if read is None or not total else int(read) / int(total)
     return (
         Cell(text="(several models)" if model is None else visible(model), value=model),
-        Cell(text=count(runs), value=runs),
-        *(
-            Cell(text=UNKNOWN) if each is None else Cell(text=count(int(each)), value=int(each))
-            for each in (total, read)
-        ),
-        Cell(text=UNKNOWN if share is None else percent(share), value=share),
+        number(runs),
+        *(number(None if each is None else int(each)) for each in (total, read)),
+        share(None if read is None or not total else int(read) / int(total)),
     )
 
 
@@ -206,21 +198,20 @@ def _by_cause(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str
     rows = analysis.rows(
         f"SELECT cause, tier, count(*), sum(tokens), sum(usd), sum(share_usd) FROM causes "
         f"WHERE cause IN ({listed}) GROUP BY cause, tier ORDER BY 6 DESC NULLS LAST, cause, tier",
-        (),
     )
     return Table(
         id=f"{id_}-causes",
         title="By cause",
-        columns=tuple(Column(name=name) for name in ("Cause", "Tier", "Runs", "Tokens", "Claimed", "Share")),
+        columns=columns("Cause", "Tier", "Runs", "Tokens", "Claimed", "Share"),
         rows=tuple(
             (
-                _cause(cause, names),
+                cause_cell(cause, names),
                 Cell(text=tier, value=tier),
-                *(Cell(text=count(int(number or 0)), value=int(number or 0)) for number in (runs, tokens)),
+                *(number(int(each or 0)) for each in (runs, tokens)),
                 amount(claimed),
-                Cell(text=usd(share), value=share),
+                amount(shared),
             )
-            for cause, tier, runs, tokens, claimed, share in rows
+            for cause, tier, runs, tokens, claimed, shared in rows
         ),
         empty="Nothing of the kind was found.",
     )
@@ -231,17 +222,16 @@ def _dearest(analysis: Analysis, names: Mapping[str, str], causes: Iterable[str]
     rows = analysis.rows(
         "SELECT cause, tier, trace_id, task_id, spans, evidence, usd FROM causes JOIN runs USING (run_id) "
         f"WHERE cause IN ({listed}) ORDER BY usd DESC, run_id, cause LIMIT {_MAX_ROWS}",
-        (),
     )
     return Table(
         id=f"{id_}-dearest",
         title="The dearest findings",
-        columns=tuple(Column(name=name) for name in ("Cause", "Tier", "Task", "Span", "Because of", "Cost")),
+        columns=columns("Cause", "Tier", "Task", "Span", "Because of", "Cost"),
         rows=tuple(
             (
-                _cause(cause, names),
+                cause_cell(cause, names),
                 Cell(text=tier, value=tier),
-                Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id})),
+                run_cell(task_id, trace_id),
                 span_cell(trace_id, spans),
                 span_cell(trace_id, evidence),
                 amount(cost),
@@ -271,8 +261,3 @@ def _example(look: TraceLook, detectors: Sequence[Detector]) -> Iterable[Section
         yield Section(
             id=f"trace-{section.id}", title=f"In this trace: {section.title}", lead=section.lead, blocks=section.blocks
         )
-
-
-def _cause(cause: str, names: Mapping[str, str]) -> Cell:
-    text = f"{visible(cause)} {visible(names.get(cause, ''))}".rstrip()
-    return Cell(text=text, value=cause, link=Link(view="findings", parameters={"cause": cause}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from tokenomics_plugin.analysis import Analysis
 from tokenomics_plugin.marginal import Contender, FrontierStep, TaskResult, cost_success_frontier
@@ -249,26 +249,19 @@ def _simpson(analysis: Analysis) -> str:
         "count(*) FILTER (outcome = 'success') FROM runs WHERE len(models) = 1 AND runs.task_group IS NOT NULL "
         "AND cost_usd IS NOT NULL AND outcome NOT IN ('pending', 'unlabelled') GROUP BY ALL"
     )
-    strata: defaultdict[str, defaultdict[str, list[tuple[float, float, float]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    by_group: defaultdict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     mix: defaultdict[str, float] = defaultdict(float)
     for model, group, runs, cost, successes in rows:
-        strata[model]["all"].append((float(cost), float(successes), float(runs)))
+        by_group[model][group] = (float(cost), float(successes), float(runs))
         mix[group] += runs
-    return "; ".join(_changes_places(strata, rows, mix))
+    return "; ".join(_changes_places(by_group, mix))
 
 
 def _changes_places(
-    strata: Mapping[str, Mapping[str, list[tuple[float, float, float]]]],
-    rows: Sequence[tuple[Any, ...]],
-    mix: Mapping[str, float],
+    by_group: Mapping[str, Mapping[str, tuple[float, float, float]]], mix: Mapping[str, float]
 ) -> Iterator[str]:
     """Pairs of models whose order by cost per success depends on the mix of groups."""
-    by_group: defaultdict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
-    for model, group, runs, cost, successes in rows:
-        by_group[model][group] = (float(cost), float(successes), float(runs))
-    models = [model for model, each in strata.items() if sum(wins for _, wins, _ in each["all"])]
+    models = [model for model, groups in by_group.items() if any(wins for _, wins, _ in groups.values())]
     for place, first in enumerate(models):
         for second in models[place + 1 :]:
             shared = by_group[first].keys() & by_group[second].keys()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from tokenomics_plugin.report.document import Cell, Column, Fact, Interval, Link
 from tokenomics_plugin.report.figure import Figure
 from tokenomics_plugin.report.headline import FigureKind
 from tokenomics_plugin.report.spend import Spend
-from tokenomics_plugin.report.wording import UNKNOWN, count, percent, spend_cost, spend_tokens, usd
+from tokenomics_plugin.report.wording import UNKNOWN, count, percent, spend_cost, spend_tokens, usd, visible
 from tokenomics_plugin.resampling import Estimate
 from tokenomics_plugin.statistics import ConfidenceSet, Range, SetShape
 
 __all__ = [
     "amount",
+    "cause_cell",
     "columns",
     "cost",
     "estimated_usd",
@@ -22,6 +23,7 @@ __all__ = [
     "figure_row",
     "number",
     "range_words",
+    "run_cell",
     "share",
     "span_cell",
     "spent",
@@ -55,6 +57,17 @@ def share(value: float | None) -> Cell:
 def cost(known: Decimal | None, priced: Decimal) -> Cell:
     """What something cost: at least `priced`, where not every call has a price."""
     return amount(known) if known is not None or not priced else Cell(text=f"≥ {usd(priced)}")
+
+
+def run_cell(task_id: str, trace_id: str) -> Cell:
+    """A run by its task, with its trace behind it."""
+    return Cell(text=visible(task_id), value=task_id, link=Link(view="trace", parameters={"trace_id": trace_id}))
+
+
+def cause_cell(cause: str, names: Mapping[str, str]) -> Cell:
+    """A cause of waste by id and name, with its findings behind it."""
+    words = f"{visible(cause)} {visible(names.get(cause, ''))}".rstrip()
+    return Cell(text=words, value=cause, link=Link(view="findings", parameters={"cause": cause}))
 
 
 def span_cell(trace_id: str, span_ids: Sequence[str] | None) -> Cell:

@@ -13,11 +13,11 @@ from tokenomics_plugin.pages.trace.look import Claim, TraceLook
 from tokenomics_plugin.pages.trace.slices import slice_section
 from tokenomics_plugin.pages.trace.tree import icicle, shade_of
 from tokenomics_plugin.pages.words import amount as money
+from tokenomics_plugin.pages.words import cause_cell, columns, number
 from tokenomics_plugin.report.document import (
     Bar,
     BarChart,
     Cell,
-    Column,
     Fact,
     Facts,
     Link,
@@ -31,18 +31,11 @@ from tokenomics_plugin.waste import Detector
 
 __all__ = ["block_table", "trace_page", "trace_sections"]
 
-_BLOCK_COLUMNS: Final = tuple(
-    Column(name=name)
-    for name in ("Block", "Tool", "Tokens", "Calls that sent it", "Making it", "First sending", "Rent", "In all")
+_BLOCK_COLUMNS: Final = columns(
+    "Block", "Tool", "Tokens", "Calls that sent it", "Making it", "First sending", "Rent", "In all"
 )
-_CLAIM_COLUMNS: Final = (
-    Column(name="Cause"),
-    Column(name="Evidence"),
-    Column(name="Tokens"),
-    Column(name="Cost"),
-    Column(name="Spans", is_wordy=True),
-    Column(name="Because of", is_wordy=True),
-)
+_WORDY: Final = ("Spans", "Because of")
+_CLAIM_COLUMNS: Final = columns("Cause", "Evidence", "Tokens", "Cost", *_WORDY, wordy=_WORDY)
 _MAX_CLAIMS: Final = 25
 _MAX_IDS: Final = 2
 _TIERS: Final = {Tier.A: "provable", Tier.B: "likely", Tier.C: "a matter of policy"}
@@ -164,12 +157,12 @@ def _causes(look: TraceLook, names: Mapping[str, str]) -> Table:
     return Table(
         id="causes",
         title="By cause; what several causes claim is shared among them",
-        columns=tuple(Column(name=name) for name in ("Cause", "Findings", "Share", "Claimed", "Claimed by no other")),
+        columns=columns("Cause", "Findings", "Share", "Claimed", "Claimed by no other"),
         rows=tuple(
             (
                 Cell(text=f"{cause} {visible(names.get(cause, ''))}".rstrip(), value=cause),
-                Cell(text=count(claimed[cause]), value=claimed[cause]),
-                Cell(text=usd(float(share.share)), value=float(share.share)),
+                number(claimed[cause]),
+                money(float(share.share)),
                 money(share.standalone),
                 money(share.incremental),
             )
@@ -193,14 +186,10 @@ def _claim(claim: Claim, names: Mapping[str, str], trace_id: str) -> tuple[Cell,
     finding = claim.finding
     calls = (*finding.spans, *finding.outputs, *(claimed.call for claimed in finding.blocks))
     return (
-        Cell(
-            text=f"{finding.cause} {visible(names.get(finding.cause, ''))}".rstrip(),
-            value=finding.cause,
-            link=Link(view="findings", parameters={"cause": finding.cause}),
-        ),
+        cause_cell(finding.cause, names),
         Cell(text=_TIERS[finding.tier], value=finding.tier.value),
-        Cell(text=count(claim.tokens), value=claim.tokens),
-        Cell(text=UNKNOWN) if claim.usd is None else money(claim.usd),
+        number(claim.tokens),
+        money(claim.usd),
         _span_ids(calls, trace_id),
         _span_ids(finding.evidence, trace_id),
     )
@@ -222,15 +211,15 @@ def _block(block: BlockCost) -> tuple[Cell, ...]:
     return (
         Cell(text=visible(name), value=block.hash, link=link),
         Cell(text=visible(block.tool or ""), value=block.tool),
-        Cell(text=count(block.tokens), value=block.tokens),
-        Cell(text=count(block.carried), value=block.carried),
+        number(block.tokens),
+        number(block.carried),
         *map(money, (cost.generation_usd, cost.first_usd, cost.rent_usd, cost.usd)),
     )
 
 
 def _tokens(total: Reconciliation) -> Cell:
     if total.measured_calls == total.calls:
-        return Cell(text=count(total.cell_tokens), value=total.cell_tokens)
+        return number(total.cell_tokens)
     return Cell(text=f"≥ {count(total.cell_tokens)}" if total.measured_calls else UNKNOWN)
 
 

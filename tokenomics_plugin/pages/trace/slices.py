@@ -8,8 +8,9 @@ from typing import Final
 
 from tokenomics_plugin.credit import Slice, run_flow
 from tokenomics_plugin.pages.trace.look import TraceLook
-from tokenomics_plugin.report.document import Cell, Column, Link, Section, Table
-from tokenomics_plugin.report.wording import UNKNOWN, count, percent, usd, visible
+from tokenomics_plugin.pages.words import columns, number
+from tokenomics_plugin.report.document import Cell, Link, Section, Table
+from tokenomics_plugin.report.wording import UNKNOWN, percent, usd, visible
 from tokenomics_plugin.trajectory import Trajectory
 
 __all__ = ["slice_section"]
@@ -33,9 +34,14 @@ def slice_section(look: TraceLook) -> Section:
             Table(
                 id="slices",
                 title="",
-                columns=tuple(
-                    Column(name=name, is_wordy=name == "Certainly took part")
-                    for name in ("Task", "Steps", "Certain", "Possible", "Share of the cost", "Certainly took part")
+                columns=columns(
+                    "Task",
+                    "Steps",
+                    "Certain",
+                    "Possible",
+                    "Share of the cost",
+                    "Certainly took part",
+                    wordy=("Certainly took part",),
                 ),
                 rows=rows,
                 empty="The trace is too long for it.",
@@ -52,7 +58,7 @@ def _row(trajectory: Trajectory, costs: Mapping[str, Decimal | None], names: Map
         link = Link(view="trace", parameters={"trace_id": trajectory.trace_id, "span_id": flow.results[0]})
     return (
         Cell(text=visible(trajectory.task_id or trajectory.trace_id), value=trajectory.task_id, link=link),
-        *(Cell(text=count(len(each)), value=len(each)) for each in (flow.steps, found.must, found.may)),
+        *(number(len(each)) for each in (flow.steps, found.must, found.may)),
         _share(found, {step: costs.get(step, Decimal(0)) for step in flow.steps}),
         Cell(text=", ".join(_names(found, names)), value=" ".join(sorted(found.must))),
     )

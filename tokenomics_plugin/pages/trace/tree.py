@@ -9,7 +9,8 @@ from typing import Final
 
 from tokenomics_plugin.cells import Label, Tier
 from tokenomics_plugin.pages.trace.look import TraceLook
-from tokenomics_plugin.report.document import Cell, Column, Icicle, Link, Node, Shade
+from tokenomics_plugin.pages.words import columns
+from tokenomics_plugin.report.document import Cell, Icicle, Link, Node, Shade
 from tokenomics_plugin.report.wording import UNKNOWN, usd, visible
 from tokenomics_plugin.span import SpanRecord
 
@@ -55,14 +56,14 @@ def icicle(look: TraceLook) -> Icicle:
             )
             for span in shown
         ),
-        columns=tuple(Column(name=name) for name in ("", "Cost with all in it", "Mostly", "Seconds", "Error")),
+        columns=columns("", "Cost with all in it", "Mostly", "Seconds", "Error"),
         hidden=len(spans) - len(shown),
         empty="The trace has no spans.",
     )
 
 
 def _parents_first(spans: Iterable[SpanRecord]) -> list[SpanRecord]:
-    """Depth first, siblings by start. A span whose parent is missing is a root; so is one of a circle."""
+    """Depth first, siblings by start. A span whose parent is missing is a root; spans in a circle are left out."""
     known = {span.span_id for span in spans}
     children: defaultdict[str | None, list[SpanRecord]] = defaultdict(list)
     for span in spans:
