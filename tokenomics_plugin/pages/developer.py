@@ -173,7 +173,7 @@ def _cached_shares(analysis: Analysis) -> Table:
     rows = analysis.rows(
         "SELECT CASE WHEN len(models) = 1 THEN models[1] END AS model, count(*), sum(cache_read_tokens), "
         "sum(input_tokens + cache_write_tokens + cache_read_tokens) AS input FROM runs WHERE measured_calls > 0 "
-        "GROUP BY model ORDER BY input DESC",
+        "GROUP BY model ORDER BY input DESC, model",
     )
     return Table(
         id="cached",

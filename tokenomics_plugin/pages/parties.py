@@ -247,7 +247,7 @@ def _simpson(analysis: Analysis) -> str:
     rows = analysis.rows(
         "SELECT models[1], runs.task_group, count(*), sum(CAST(runs.priced_usd AS DOUBLE)), "
         "count(*) FILTER (outcome = 'success') FROM runs WHERE len(models) = 1 AND runs.task_group IS NOT NULL "
-        "AND cost_usd IS NOT NULL AND outcome NOT IN ('pending', 'unlabelled') GROUP BY ALL"
+        "AND cost_usd IS NOT NULL AND outcome NOT IN ('pending', 'unlabelled') GROUP BY ALL ORDER BY ALL"
     )
     by_group: defaultdict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     mix: defaultdict[str, float] = defaultdict(float)

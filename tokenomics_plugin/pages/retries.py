@@ -75,9 +75,9 @@ def _repeated(analysis: Analysis) -> list[RepeatedTask]:
 def _chains(analysis: Analysis) -> list[AttemptChain]:
     """Traces of a task as attempts at it, one after the other: the task's outcome is the last one's."""
     rows = analysis.rows(
-        "SELECT task_id, any_value(runs.task_group), list(CAST(runs.cost_usd AS DOUBLE) ORDER BY start_ns), "
+        "SELECT task_id, any_value(runs.task_group), list(CAST(runs.cost_usd AS DOUBLE) ORDER BY start_ns, run_id), "
         "any_value(status) FROM runs JOIN tasks USING (task_id) WHERE names_task GROUP BY task_id "
-        "HAVING count(*) = count(runs.cost_usd)"
+        "HAVING count(*) = count(runs.cost_usd) ORDER BY task_id"
     )
     return [
         AttemptChain(task_id=task_id, cluster=group, costs=tuple(costs), end=_ENDS.get(status, ChainEnd.UNKNOWN))

@@ -78,7 +78,8 @@ def _totals(analysis: Analysis, where: str) -> dict[str, PeriodTotals]:
     rows = analysis.rows(
         "SELECT coalesce(models[1], ''), count(DISTINCT task_id), sum(input_tokens + cache_write_tokens + "
         "cache_read_tokens + output_tokens + reasoning_tokens), sum(CAST(priced_usd AS DOUBLE)) FROM runs "
-        f"WHERE cost_usd IS NOT NULL AND priced_usd > 0 AND measured_calls = model_calls AND {where} GROUP BY 1"
+        f"WHERE cost_usd IS NOT NULL AND priced_usd > 0 AND measured_calls = model_calls AND {where} "
+        "GROUP BY 1 ORDER BY 1"
     )
     return {
         model: PeriodTotals(tasks=float(tasks), tokens=float(tokens), cost=float(cost))
@@ -89,8 +90,8 @@ def _totals(analysis: Analysis, where: str) -> dict[str, PeriodTotals]:
 def _success_chart(analysis: Analysis) -> LineChart:
     rows = analysis.columns(
         "SELECT start_ns, CAST(outcome = 'success' AS DOUBLE) AS success FROM "
-        "(SELECT coalesce(task_group, task_id) AS cluster, min(start_ns) AS start_ns, any_value(outcome) AS outcome "
-        "FROM runs WHERE outcome NOT IN ('pending', 'unlabelled') GROUP BY task_id, cluster) ORDER BY start_ns"
+        "(SELECT task_id, min(start_ns) AS start_ns, any_value(outcome) AS outcome FROM runs "
+        "WHERE outcome NOT IN ('pending', 'unlabelled') GROUP BY task_id, task_group) ORDER BY start_ns, task_id"
     )
     starts, wins = np.asarray(rows["start_ns"], dtype=np.int64), np.asarray(rows["success"], dtype=np.float64)
     points: list[Point] = []
