@@ -80,8 +80,8 @@ def finetune(
 ) -> None:
     """Fine-tune MODEL on DATA, block by block, never to worse than it was on held-out text.
 
-    MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages",
-    "prompt" and "completion", or "text". The same call goes on with a run that was interrupted; its state lies in
+    MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages" (and
+    "tools"), as tokenomics dataset export writes them, "prompt" and "completion", or "text". The same call goes on with a run that was interrupted; its state lies in
     OUTPUT with .run at its end.
     """
     settings = FineTuning(
