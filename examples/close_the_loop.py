@@ -1,0 +1,244 @@
+"""From traces to weights and back: an agent learns from those of its own runs that were worth their cost.
+
+A small shop's agent looks up what customers have to pay. SmolLM2-135M finds one price well; where an order has two
+lines it tends to ask for the first one again, though the shop's form tells what is missing. Seven steps, each what one
+would type:
+
+1. before     the agent prices the evaluation orders, and its outcomes are judged;
+2. practise   other orders are tried at a temperature until one attempt is right, a few times at most;
+3. export     `tokenomics dataset export` keeps the attempts that were right, the cheapest first;
+4. finetune   `tokenomics-llm finetune` trains the model on them block by block, behind its gate;
+5. calibrate  the tuned model's rotations of the 2-bit cache are fitted on those conversations;
+6. after      the agent prices the same orders again, on the tuned model from its folder;
+7. compare    `tokenomics report --compare` says what changed, task by task, with intervals.
+
+`python examples/close_the_loop.py` runs offline in a quarter of an hour on two cores; everything it makes lies in
+the folder `loop`. The last line of its output is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRequest, before_model, wrap_model_call
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
+from tqdm import tqdm
+
+import tokenomics_plugin
+from tokenomics_langchain import ChatLocalLLM, TokenomicsMiddleware
+from tokenomics_plugin import semconv
+from tokenomics_plugin.collector import Collector, CollectorConfig
+
+PRICE_BOOK = Path(__file__).with_name("prices.toml")  # what this machine costs an hour
+PRICES = {"pen": 3, "book": 12, "lamp": 25, "chair": 40, "desk": 110}
+VALUE = "0.01"  # USD that a priced order is worth
+
+Line = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a customer wants."""
+
+    name: str
+    """Its task."""
+    lines: tuple[Line, ...]
+    """Items, each with its quantity."""
+
+    @property
+    def question(self) -> str:
+        """As the customer asks."""
+        return f"How much do {in_words(self.lines)} cost{' together' if len(self.lines) > 1 else ''}?"
+
+    def missing(self, found: Sequence[Line]) -> list[Line]:
+        """The lines without a price."""
+        return [line for line in self.lines if line not in found]
+
+
+def in_words(lines: Sequence[Line]) -> str:
+    return " and ".join(f"{quantity} {item}s" for item, quantity in lines)
+
+
+def orders(name: str, count: int, *, seed: int) -> list[Order]:
+    """Every third order has one line, the others two; no two sets share an order."""
+    draw = random.Random(f"{seed}")
+    return [
+        Order(
+            name=f"{name}-{number:02}",
+            lines=tuple((item, draw.randint(2, 20)) for item in draw.sample(list(PRICES), 1 if number % 3 == 0 else 2)),
+        )
+        for number in range(count)
+    ]
+
+
+class Shop:
+    """The agent: it looks prices up until each line of the order has one, with one look-up more than lines."""
+
+    def __init__(self, model: BaseChatModel) -> None:
+        self._order = Order(name="", lines=())
+        self._found = list[Line]()
+        self._seed = 0
+
+        @tool
+        def total_price(item: Literal["pen", "book", "lamp", "chair", "desk"], quantity: int) -> str:
+            """Price in dollars of a quantity of one item."""
+            self._found.append((item, quantity))
+            missing = self._order.missing(self._found)
+            price = f"{PRICES[item] * quantity} dollars."
+            return f"{price} Now the price of {in_words(missing)}." if missing else price
+
+        @before_model(can_jump_to=["end"])
+        def until_all_have_a_price(state: Any, runtime: Any) -> dict[str, str] | None:
+            is_over = not self._order.missing(self._found) or len(self._found) > len(self._order.lines)
+            return {"jump_to": "end"} if is_over else None
+
+        @wrap_model_call
+        def look_up(request: ModelRequest, handler: Callable[[ModelRequest], Any]) -> Any:
+            self._seed += 1  # another draw each time, and the same ones in the next run
+            return handler(request.override(tool_choice="any", model_settings={"seed": self._seed}))
+
+        middleware: Any = [TokenomicsMiddleware(), until_all_have_a_price, look_up]
+        self._agent: Any = create_agent(model, tools=[total_price], middleware=middleware, name="shop-assistant")
+
+    def prices(self, order: Order, task: str) -> bool:
+        """Work on an order, and judge whether each of its lines was looked up."""
+        self._order, self._found = order, []
+        with tokenomics_plugin.task(task, value=VALUE, group=order.name) as judged:
+            self._agent.invoke({"messages": [HumanMessage(order.question)]})
+            is_right = not order.missing(self._found)
+            judged.succeed(evaluator="order") if is_right else judged.fail(evaluator="order")
+        return is_right
+
+
+def work(model: BaseChatModel, todo: Sequence[Order], db: Path, *, attempts: int) -> None:
+    """Try each order until it is right, at most so many times, and store the traces with what was said."""
+    os.environ[semconv.CAPTURE_CONTENT_VARIABLE] = "SPAN_ONLY"
+    shop = Shop(model)
+    with Collector(CollectorConfig(db=db, http_port=0, grpc_port=0)) as addresses:
+        telemetry = tokenomics_plugin.configure(service_name="shop", endpoint=f"http://{addresses.http}")
+        right = 0
+        with tqdm(todo, unit="order", desc=db.stem) as bar:
+            for order in bar:
+                names = [order.name] if attempts == 1 else [f"{order.name}#{number}" for number in range(attempts)]
+                right += any(shop.prices(order, name) for name in names)
+                bar.set_postfix(right=right)
+        telemetry.shutdown()  # sends what is buffered; leaving the collector stores what it has received
+
+
+def calibrate(folder: Path, data: Path) -> None:
+    """Fit the rotations of the 2-bit cache to what the tuned model will read, and leave them beside it."""
+    from tokenomics_local_llm import load_model
+    from tokenomics_local_llm.diffusion_blocks.training_text import read_rows
+    from tokenomics_local_llm.oscar import calibrate, save_rotations
+
+    model = load_model(str(folder))
+    texts = [row[row != 0] for row in read_rows(data, model, length=512).input_ids[:16]]
+    save_rotations(calibrate(model.model, tqdm(texts, unit="text", desc="calibrate")), folder / "oscar.safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much of everything."""
+
+    folder: Path
+    """Where it all goes."""
+    evaluate: int = 30
+    """Orders that are priced before and after."""
+    practise: int = 36
+    """Orders to learn from."""
+    attempts: int = 4
+    """The most tries of one of those."""
+    temperature: float = 0.8
+    """Of the tries."""
+    steps: int = 10
+    """Updates of each of the six blocks."""
+
+    @property
+    def tuned(self) -> Path:
+        """The folder of the tuned model."""
+        return self.folder / "tuned"
+
+    @property
+    def data(self) -> Path:
+        """What is learned."""
+        return self.folder / "worth.jsonl"
+
+    def stages(self) -> Iterator[tuple[str, list[str]]]:
+        """Each step and its command; one process each, as each has its own model in memory."""
+        this, here = [sys.executable, __file__], self.folder
+        tokenomics = [sys.executable, "-m", "tokenomics_plugin.cli"]
+        store, prices = ["--db", str(here / "practise.duckdb")], ["--prices", str(PRICE_BOOK)]
+        model, data = ["--model", str(self.tuned)], str(self.data)
+        evaluate = ["--orders", str(self.evaluate)]
+        practise = ["--orders", str(self.practise), "--attempts", str(self.attempts)]
+        yield "before", [*this, "work", str(here / "before.duckdb"), *evaluate]
+        yield (
+            "practise",
+            [*this, "work", str(here / "practise.duckdb"), *practise, "--temperature", str(self.temperature)],
+        )
+        export = ["dataset", "export", *store, *prices, "--read-only-tool", "total_price", "--held-out", "0.25", data]
+        yield "export", [*tokenomics, *export]
+        tune = ["finetune", "SmolLM2-135M-Instruct", data, "--held-out", str(here / "worth.held-out.jsonl")]
+        size = ["--blocks", "6", "--passes", "1", "--steps", str(self.steps), "--batch-size", "4", "--length", "384"]
+        tune += [*size, "--learning-rate", "3e-4", "--max-kl", "1.0", "-o", str(self.tuned)]
+        yield "finetune", [sys.executable, "-m", "tokenomics_local_llm.cli", *tune]
+        yield "calibrate", [*this, "calibrate", str(self.tuned), data]
+        yield "after", [*this, "work", str(here / "after.duckdb"), *evaluate, *model]
+
+
+def main(plan: Plan) -> None:
+    shutil.rmtree(plan.folder, ignore_errors=True)
+    plan.folder.mkdir(parents=True)
+    seconds = {}
+    for number, (stage, command) in enumerate(plan.stages(), start=1):
+        print(f"\n{number}. {stage}", flush=True)
+        started = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds[stage] = round(time.perf_counter() - started, 1)
+    print(json.dumps({"seconds": seconds}))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description="Let an agent learn from those of its runs that were worth their cost.")
+    steps = made.add_subparsers(dest="step")
+    working = steps.add_parser("work", help="price orders")
+    working.add_argument("db", type=Path)
+    working.add_argument("--orders", type=int, default=12)
+    working.add_argument("--attempts", type=int, default=1)
+    working.add_argument("--temperature", type=float, default=0.0)
+    working.add_argument("--model", default="SmolLM2-135M-Instruct")
+    calibrating = steps.add_parser("calibrate", help="fit the rotations of the 2-bit cache")
+    calibrating.add_argument("model", type=Path)
+    calibrating.add_argument("data", type=Path)
+    made.add_argument("--folder", type=Path, default=Path("loop"))
+    return made
+
+
+def run(given: argparse.Namespace) -> None:
+    if given.step == "work":
+        name, seed = ("practise", 2) if given.attempts > 1 else ("order", 1)
+        todo = orders(name, given.orders, seed=seed)
+        model = ChatLocalLLM(model=given.model, temperature=given.temperature, max_tokens=48)
+        work(model, todo, given.db, attempts=given.attempts)
+    elif given.step == "calibrate":
+        calibrate(given.model, given.data)
+    else:
+        main(Plan(folder=given.folder))
+
+
+if __name__ == "__main__":
+    run(parser().parse_args())
