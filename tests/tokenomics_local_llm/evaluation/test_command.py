@@ -7,9 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
+from torch import Tensor
 
 from tokenomics_local_llm.commands import main
-from tokenomics_local_llm.evaluation import study
+from tokenomics_local_llm.evaluation import HistoryScore, compare, study
 
 SOME = ["--arm", "naive 2-bit", "--arm", "ours", "--arm", "KIVI"]
 
@@ -65,8 +66,12 @@ def test_eval_goes_on_where_it_was_killed(
     assert len(lines) == 6
     records.write_text("\n".join(lines[:4]) + '\n{"study": "cut sho', encoding="utf-8")
     measured = []
-    compare = study.compare
-    monkeypatch.setattr(study, "compare", lambda *args: measured.append(args) or compare(*args))
+
+    def measure(*given: Tensor) -> HistoryScore:
+        measured.append(given)
+        return compare(*given)
+
+    monkeypatch.setattr(study, "compare", measure)
 
     done = run(folder, texts, output, *SOME, "--measure", "history")
 
