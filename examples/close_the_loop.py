@@ -40,8 +40,12 @@ from tqdm import tqdm
 
 import tokenomics_plugin
 from tokenomics_langchain import ChatLocalLLM, TokenomicsMiddleware
+from tokenomics_local_llm.diffusion_blocks.journal import Journal
 from tokenomics_plugin import semconv
 from tokenomics_plugin.collector import Collector, CollectorConfig
+from tokenomics_plugin.pricing import PriceBook
+from tokenomics_plugin.report import Change, compare, summarize
+from tokenomics_plugin.store import TraceStore
 
 PRICE_BOOK = Path(__file__).with_name("prices.toml")  # what this machine costs an hour
 PRICES = {"pen": 3, "book": 12, "lamp": 25, "chair": 40, "desk": 110}
@@ -139,65 +143,56 @@ def work(model: BaseChatModel, todo: Sequence[Order], db: Path, *, attempts: int
         telemetry.shutdown()  # sends what is buffered; leaving the collector stores what it has received
 
 
-def calibrate(folder: Path, data: Path) -> None:
-    """Fit the rotations of the 2-bit cache to what the tuned model will read, and leave them beside it."""
-    from tokenomics_local_llm import load_model
-    from tokenomics_local_llm.diffusion_blocks.training_text import read_rows
-    from tokenomics_local_llm.oscar import calibrate, save_rotations
-
-    model = load_model(str(folder))
-    texts = [row[row != 0] for row in read_rows(data, model, length=512).input_ids[:16]]
-    save_rotations(calibrate(model.model, tqdm(texts, unit="text", desc="calibrate")), folder / "oscar.safetensors")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How much of everything."""
 
     folder: Path
     """Where it all goes."""
-    evaluate: int = 30
+    evaluate: int = 24
     """Orders that are priced before and after."""
-    practise: int = 36
+    practise: int = 24
     """Orders to learn from."""
     attempts: int = 4
     """The most tries of one of those."""
     temperature: float = 0.8
     """Of the tries."""
-    steps: int = 10
+    steps: int = 5
     """Updates of each of the six blocks."""
+
+    @property
+    def before(self) -> Path:
+        """What the evaluation orders took and brought at first."""
+        return self.folder / "before.duckdb"
+
+    @property
+    def after(self) -> Path:
+        """The same in the end."""
+        return self.folder / "after.duckdb"
 
     @property
     def tuned(self) -> Path:
         """The folder of the tuned model."""
         return self.folder / "tuned"
 
-    @property
-    def data(self) -> Path:
-        """What is learned."""
-        return self.folder / "worth.jsonl"
-
     def stages(self) -> Iterator[tuple[str, list[str]]]:
-        """Each step and its command; one process each, as each has its own model in memory."""
-        this, here = [sys.executable, __file__], self.folder
-        tokenomics = [sys.executable, "-m", "tokenomics_plugin.cli"]
-        store, prices = ["--db", str(here / "practise.duckdb")], ["--prices", str(PRICE_BOOK)]
-        model, data = ["--model", str(self.tuned)], str(self.data)
-        evaluate = ["--orders", str(self.evaluate)]
-        practise = ["--orders", str(self.practise), "--attempts", str(self.attempts)]
-        yield "before", [*this, "work", str(here / "before.duckdb"), *evaluate]
-        yield (
-            "practise",
-            [*this, "work", str(here / "practise.duckdb"), *practise, "--temperature", str(self.temperature)],
-        )
-        export = ["dataset", "export", *store, *prices, "--read-only-tool", "total_price", "--held-out", "0.25", data]
-        yield "export", [*tokenomics, *export]
-        tune = ["finetune", "SmolLM2-135M-Instruct", data, "--held-out", str(here / "worth.held-out.jsonl")]
+        """Each step and its command; a process each, so that one model is in memory at a time."""
+        this, module = [sys.executable, __file__, "work"], [sys.executable, "-m"]
+        core, local = [*module, "tokenomics_plugin.cli"], [*module, "tokenomics_local_llm.cli"]
+        practise, worth = str(self.folder / "practise.duckdb"), str(self.folder / "worth.jsonl")
+        held_out, tuned = str(self.folder / "worth.held-out.jsonl"), str(self.tuned)
+        prices, evaluate = ["--prices", str(PRICE_BOOK)], ["--orders", str(self.evaluate)]
+        yield "before", [*this, str(self.before), *evaluate]
+        tries = ["--attempts", str(self.attempts), "--temperature", str(self.temperature)]
+        yield "practise", [*this, practise, "--orders", str(self.practise), *tries]
+        export = ["dataset", "export", "--db", practise, *prices, "--read-only-tool", "total_price"]
+        yield "export", [*core, *export, "--held-out", "0.25", worth]
         size = ["--blocks", "6", "--passes", "1", "--steps", str(self.steps), "--batch-size", "4", "--length", "384"]
-        tune += [*size, "--learning-rate", "3e-4", "--max-kl", "1.0", "-o", str(self.tuned)]
-        yield "finetune", [sys.executable, "-m", "tokenomics_local_llm.cli", *tune]
-        yield "calibrate", [*this, "calibrate", str(self.tuned), data]
-        yield "after", [*this, "work", str(here / "after.duckdb"), *evaluate, *model]
+        tune = ["finetune", "SmolLM2-135M-Instruct", worth, "--held-out", held_out, "-o", tuned]
+        yield "finetune", [*local, *tune, *size, "--learning-rate", "3e-4"]
+        yield "calibrate", [*local, "calibrate", tuned, "--text", worth, "--tokens", "4096"]
+        yield "after", [*this, str(self.after), *evaluate, "--model", tuned, "--kv-cache", "oscar"]
+        yield "compare", [*core, "report", "--db", str(self.after), "--compare", str(self.before), *prices]
 
 
 def main(plan: Plan) -> None:
@@ -209,35 +204,64 @@ def main(plan: Plan) -> None:
         started = time.perf_counter()
         subprocess.run(command, check=True)
         seconds[stage] = round(time.perf_counter() - started, 1)
-    print(json.dumps({"seconds": seconds}))
+    print(json.dumps(outcome(plan, seconds)))
+
+
+def outcome(plan: Plan, seconds: dict[str, float]) -> dict[str, Any]:
+    """What came out, for programs; nothing is hidden that did not hold."""
+    prices = PriceBook.from_toml(PRICE_BOOK)
+    with TraceStore(plan.before, read_only=True) as before, TraceStore(plan.after, read_only=True) as after:
+        comparison = compare(summarize(before, prices).tasks, summarize(after, prices).tasks)
+    journal = Journal.load(plan.folder / "tuned.run" / "journal.json")
+    gained = journal.base.held_out_loss - journal.best.held_out_loss
+    changes = {change.kind.title: told(change) for change in comparison.changes}
+    value = changes["Value per million standard tokens"]
+    minutes = sum(seconds.values()) / 60
+    checks = [
+        ("orders compared", comparison.pairs, f"all {plan.evaluate}", comparison.pairs == plan.evaluate),
+        ("held-out loss, base minus tuned", gained, "above 0", gained > 0),
+        ("value per token, after over before", value["change"], "95% interval above 1", (value["low"] or 0) > 1),
+        ("minutes", round(minutes, 1), "under 15 on two idle cores", minutes < 15),
+    ]
+    return {
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[1],
+        "seconds": seconds,
+        "repaired": comparison.repaired,
+        "broken": comparison.broken,
+        "p_value": comparison.p_value,
+        "changes": changes,
+        "checks": [{"name": name, "value": value, "goal": goal, "holds": holds} for name, value, goal, holds in checks],
+    }
+
+
+def told(change: Change) -> dict[str, float | None]:
+    """A change as numbers."""
+    found = change.change
+    limits = (None, None, None) if found is None else (found.point, found.interval.low, found.interval.high)
+    return {"before": change.before, "after": change.after, **dict(zip(("change", "low", "high"), limits, strict=True))}
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description="Let an agent learn from those of its runs that were worth their cost.")
-    steps = made.add_subparsers(dest="step")
-    working = steps.add_parser("work", help="price orders")
+    made.add_argument("--folder", type=Path, default=Path("loop"), help="where everything goes; emptied first")
+    working = made.add_subparsers(dest="step").add_parser("work", help="price orders: one step of the loop")
     working.add_argument("db", type=Path)
-    working.add_argument("--orders", type=int, default=12)
+    working.add_argument("--orders", type=int, required=True)
     working.add_argument("--attempts", type=int, default=1)
     working.add_argument("--temperature", type=float, default=0.0)
     working.add_argument("--model", default="SmolLM2-135M-Instruct")
-    calibrating = steps.add_parser("calibrate", help="fit the rotations of the 2-bit cache")
-    calibrating.add_argument("model", type=Path)
-    calibrating.add_argument("data", type=Path)
-    made.add_argument("--folder", type=Path, default=Path("loop"))
+    working.add_argument("--kv-cache", choices=["full", "oscar"], default="full")
     return made
 
 
 def run(given: argparse.Namespace) -> None:
-    if given.step == "work":
-        name, seed = ("practise", 2) if given.attempts > 1 else ("order", 1)
-        todo = orders(name, given.orders, seed=seed)
-        model = ChatLocalLLM(model=given.model, temperature=given.temperature, max_tokens=48)
-        work(model, todo, given.db, attempts=given.attempts)
-    elif given.step == "calibrate":
-        calibrate(given.model, given.data)
-    else:
+    if given.step is None:
         main(Plan(folder=given.folder))
+        return
+    name, seed = ("practise", 2) if given.attempts > 1 else ("order", 1)
+    model = ChatLocalLLM(model=given.model, temperature=given.temperature, kv_cache=given.kv_cache, max_tokens=48)
+    work(model, orders(name, given.orders, seed=seed), given.db, attempts=given.attempts)
 
 
 if __name__ == "__main__":
