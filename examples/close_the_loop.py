@@ -151,12 +151,14 @@ class Plan:
     """Where it all goes."""
     evaluate: int = 24
     """Orders that are priced before and after."""
-    practise: int = 24
+    practise: int = 36
     """Orders to learn from."""
-    attempts: int = 4
+    attempts: int = 5
     """The most tries of one of those."""
-    temperature: float = 0.8
+    temperature: float = 0.6
     """Of the tries."""
+    learn: int = 24
+    """Tasks that are learned or held out: the most net value per token, so the dearest successes stay out."""
     steps: int = 5
     """Updates of each of the six blocks."""
 
@@ -186,7 +188,7 @@ class Plan:
         tries = ["--attempts", str(self.attempts), "--temperature", str(self.temperature)]
         yield "practise", [*this, practise, "--orders", str(self.practise), *tries]
         export = ["dataset", "export", "--db", practise, *prices, "--read-only-tool", "total_price"]
-        yield "export", [*core, *export, "--held-out", "0.25", worth]
+        yield "export", [*core, *export, "--held-out", "0.25", "--max-tasks", str(self.learn), worth]
         size = ["--blocks", "6", "--passes", "1", "--steps", str(self.steps), "--batch-size", "4", "--length", "384"]
         tune = ["finetune", "SmolLM2-135M-Instruct", worth, "--held-out", held_out, "-o", tuned]
         yield "finetune", [*local, *tune, *size, "--learning-rate", "3e-4"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from tokenomics_plugin.pages.reporter import Report
 from tokenomics_plugin.pages.words import columns, text
@@ -47,11 +48,7 @@ def comparison_page(comparison: Comparison) -> Page:
                         rows=tuple(map(_row, comparison.changes)),
                     ),
                     Note(text=_flips(comparison)),
-                    *(
-                        Note(text=f"{change.kind.title}: {change.withheld}.")
-                        for change in comparison.changes
-                        if change.withheld
-                    ),
+                    *(Note(text=line) for line in _withheld(comparison)),
                 ),
             ),
         ),
@@ -68,6 +65,15 @@ def _lead(comparison: Comparison) -> str:
 def _flips(comparison: Comparison) -> str:
     chance = "" if comparison.p_value is None else f" (exact McNemar test: p = {comparison.p_value:.2g})"
     return f"{comparison.repaired} failed before and succeeded after, {comparison.broken} the other way round{chance}."
+
+
+def _withheld(comparison: Comparison) -> Iterator[str]:
+    """Why changes are not estimated, one sentence for all that share a reason."""
+    titles: dict[str, list[str]] = {}
+    for change in comparison.changes:
+        if change.withheld:
+            titles.setdefault(change.withheld, []).append(change.kind.title)
+    return (f"{', '.join(about)}: {reason}." for reason, about in titles.items())
 
 
 def _row(change: Change) -> tuple[Cell, ...]:
