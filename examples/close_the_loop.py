@@ -40,7 +40,6 @@ from tqdm import tqdm
 
 import tokenomics_plugin
 from tokenomics_langchain import ChatLocalLLM, TokenomicsMiddleware
-from tokenomics_local_llm.diffusion_blocks.journal import Journal
 from tokenomics_plugin import semconv
 from tokenomics_plugin.collector import Collector, CollectorConfig
 from tokenomics_plugin.pricing import PriceBook
@@ -210,7 +209,9 @@ def main(plan: Plan) -> None:
 
 
 def outcome(plan: Plan, seconds: dict[str, float]) -> dict[str, Any]:
-    """What came out, for programs; nothing is hidden that did not hold."""
+    """What came out, for programs, whether it held or not."""
+    from tokenomics_local_llm.diffusion_blocks.journal import Journal  # brings PyTorch, which is not needed before
+
     prices = PriceBook.from_toml(PRICE_BOOK)
     with TraceStore(plan.before, read_only=True) as before, TraceStore(plan.after, read_only=True) as after:
         comparison = compare(summarize(before, prices).tasks, summarize(after, prices).tasks)
