@@ -37,6 +37,7 @@ _BLOCK_BYTES: Final = 64  # of SHA-256, as HMAC needs it
 _INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _FINGERPRINT_BYTES: Final = 8
+_FINGERPRINT_DIGITS: Final = 2 * _FINGERPRINT_BYTES
 _KEY_ID_BYTES: Final = 4
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -74,7 +75,7 @@ class Fingerprinter:
 
         Text counts as its UTF-8 bytes. Parts are framed by their lengths: `("ab", "c")` is not `("a", "bc")`.
         """
-        return f"{self._key_id}:{self._digest(_framed(parts))[:_FINGERPRINT_BYTES].hex()}"
+        return f"{self._key_id}:{self._digest(_framed(parts)).hex()[:_FINGERPRINT_DIGITS]}"
 
     def unlike_any(self) -> str:
         """A fingerprint that equals no other, for content that cannot be compared."""
@@ -261,8 +262,15 @@ class _Writer:
             pairs.sort(key=lambda pair: self._apart(pair[0], depth))
         self.parts.append("{")
         for key, value in pairs:
-            self.write(key, depth + 1)
-            self.write(value, depth + 1)
+            if type(key) is str and type(value) is str and depth < _MAX_DEPTH:  # as `write` does: arguments are text
+                self._leaves -= 2
+                self._characters -= len(key) + len(value)
+                if self._leaves < 0 or self._characters < 0:
+                    raise _UnknownError
+                self.parts.append(f"s{len(key)}:{key}s{len(value)}:{value}")
+            else:
+                self.write(key, depth + 1)
+                self.write(value, depth + 1)
         self.parts.append("}")
 
     def _apart(self, value: Any, depth: int) -> str:
