@@ -636,13 +636,14 @@ class Recorder:
         if run.span is not None and run.span.is_recording():
             arguments = run.tree.conversation.fingerprint(run.inputs)
             result = None if output is None else _result_fingerprint(run, output)
-            run.span.set_attributes(
-                known(
-                    (semconv.LOGICAL_OPERATION_ID, operation_id(run)),
-                    (semconv.ARGUMENTS_FINGERPRINT, arguments),
-                    (semconv.RESULT_FINGERPRINT, result),
-                )
-            )
+            attributes: Attributes = {}
+            if (operation := operation_id(run)) is not None:
+                attributes[semconv.LOGICAL_OPERATION_ID] = operation
+            if arguments is not None:
+                attributes[semconv.ARGUMENTS_FINGERPRINT] = arguments
+            if result is not None:
+                attributes[semconv.RESULT_FINGERPRINT] = result
+            run.span.set_attributes(attributes)
             if output is not None:
                 if self._capture.on_spans:
                     self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
