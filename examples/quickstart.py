@@ -29,9 +29,10 @@ from tqdm import tqdm
 import tokenomics_plugin
 from tokenomics_langchain import ChatLocalLLM, TokenomicsMiddleware
 from tokenomics_plugin.collector import Collector, CollectorConfig
+from tokenomics_plugin.pages import make_report, write_report
 from tokenomics_plugin.pricing import PriceBook
-from tokenomics_plugin.report import Subject, Summary, summarize, write_report
-from tokenomics_plugin.store import TraceStore
+from tokenomics_plugin.report import Subject, Summary
+from tokenomics_plugin.trajectory import SideEffects
 
 DB = Path("demo.duckdb")
 PRICE_BOOK = Path(__file__).with_name("prices.toml")  # what this machine costs an hour
@@ -149,14 +150,16 @@ def main(count: int) -> None:
         telemetry = tokenomics_plugin.configure(service_name="shop", endpoint=f"http://{addresses.http}")
         work(count, own)
         telemetry.shutdown()  # sends what is buffered; leaving the collector stores what it has received
-    with TraceStore(DB, read_only=True) as store:
-        summary = summarize(store, PriceBook.from_toml(PRICE_BOOK))
-    write_report(summary, "text", "-")
-    write_report(summary, "html", "report.html")
-    if not agrees(summary, own):
+    # What a tool does to the world is not in a trace: declared as reading, a look-up that is repeated is waste.
+    looks_up = SideEffects(read={"total_price"})
+    report = make_report(DB, PriceBook.from_toml(PRICE_BOOK), side_effects=looks_up)
+    write_report(report.only("finance"), "text", "-")
+    write_report(report, "html", "report.html")
+    if not agrees(report.summary, own):
         sys.exit("the report and the script's own count differ")
-    print("\nOpen report.html next. The store is demo.duckdb:")
-    print(f"  .venv/bin/tokenomics report --db {DB} --prices {os.path.relpath(PRICE_BOOK)} --format json")
+    prices = os.path.relpath(PRICE_BOOK)
+    print("\nOpen report.html next: it has the pages for engineers too. Live, with lists and traces to look into:")
+    print(f"  .venv/bin/tokenomics collect --db {DB} --prices {prices}    # then open http://127.0.0.1:4318")
 
 
 if __name__ == "__main__":

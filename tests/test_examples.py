@@ -25,9 +25,11 @@ def test_the_quickstart_reports_what_it_counted_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 tasks, 3 traces" in done.stdout
     assert done.stdout.count("agree") == 6
-    assert "Later attempts, tools: 1 tool_retry." in done.stdout
-    assert "\nRepeats\n  " in done.stdout
-    assert (tmp_path / "report.html").stat().st_size > 0
+    assert "Waste by cause" in done.stdout
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Later attempts, tools: 1 tool_retry." in page
+    assert "<caption>Repeats</caption>" in page
+    assert "D1 exact duplicate read" in page
 
 
 def test_an_untouched_program_is_traced_by_the_command_that_runs_it(tmp_path: Path) -> None:
@@ -59,3 +61,12 @@ def test_an_untouched_program_is_traced_by_the_command_that_runs_it(tmp_path: Pa
     ]
     assert parents == sorted(one_run * 2, key=lambda pair: (pair[0], pair[1] or ""))
     assert len({span.trace_id for span in spans}) == 2
+
+
+def test_policies_only_say_what_they_would_do_until_they_are_told_to() -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "policies.py"], capture_output=True, text=True, timeout=120, check=True
+    )
+    shadow, enforced = (line.split()[1:] for line in done.stdout.splitlines())
+    assert shadow == ["memo:answer", "memo:answer", "loop:stop", "memo:answer", "loop:stop", "memo:answer", "loop:stop"]
+    assert enforced == ["memo:answer", "memo:answer", "loop:stop"]

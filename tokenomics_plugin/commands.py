@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,6 +28,31 @@ _DB_OPTION = click.option(
     show_default=True,
     help="The store, one DuckDB file.",
 )
+_PAGES = ("finance", "engineering", "developer")
+_PRICES_OPTION = click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
+)
+
+
+class _Usd(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.3, and in no earlier one
+    """An amount of dollars, exact."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Read it."""
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            self.fail(f"{value!r} is no amount of dollars, such as 4.50", param, ctx)
+        if not (amount.is_finite() and amount >= 0):
+            self.fail(f"{value!r} must be a finite amount of at least 0", param, ctx)
+        return amount
+
+
+_USD = _Usd()
 
 
 class _Group(click.Group):
@@ -92,15 +118,20 @@ def main() -> None:
     show_envvar=True,
     help="Bearer token that exporters must send; required on any address but loopback.",
 )
-def collect(db: Path, host: str, http_port: int, grpc_port: int, token: str | None) -> None:
-    """Receive OTLP over HTTP and gRPC into the store, until interrupted."""
+@_PRICES_OPTION
+def collect(db: Path, host: str, http_port: int, grpc_port: int, token: str | None, prices: Path | None) -> None:
+    """Receive OTLP over HTTP and gRPC into the store, until interrupted.
+
+    A browser sees the report of it, with lists to search and traces to look into, at the HTTP port.
+    """
     from tokenomics_plugin.collector import Addresses, CollectorConfig, run
 
     def announce(addresses: Addresses) -> None:
         click.echo(f"listening http={addresses.http} grpc={addresses.grpc} db={db}")
         sys.stdout.flush()
 
-    run(CollectorConfig(db=db, host=host, http_port=http_port, grpc_port=grpc_port, token=token), on_ready=announce)
+    config = CollectorConfig(db=db, host=host, http_port=http_port, grpc_port=grpc_port, token=token, prices=prices)
+    run(config, on_ready=announce)
 
 
 @main.command("import")
@@ -143,18 +174,34 @@ def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
 @_DB_OPTION
 @click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="File to write; - is stdout.")
-@click.option(
-    "--prices",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
-)
-def report(db: Path, form: str, output: str, prices: Path | None) -> None:
-    """Score what was spent against what was achieved."""
+@click.option("--page", type=click.Choice(["all", *_PAGES]), default="all", show_default=True, help="For which reader.")
+@_PRICES_OPTION
+@click.option("--value", type=_USD, help="USD that a success is worth which does not say its own.")
+@click.option("--human-cost", type=_USD, help="USD that a person costs for a task, to compare with.")
+@click.option("--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'.")
+@click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+def report(
+    db: Path,
+    form: str,
+    output: str,
+    page: str,
+    prices: Path | None,
+    value: Decimal | None,
+    human_cost: Decimal | None,
+    readers: tuple[str, ...],
+    writers: tuple[str, ...],
+) -> None:
+    """Score what was spent against what was achieved.
+
+    Three pages: finance, engineering, developer. What tools do to the world is not in a trace: declare it, or each
+    tool counts as one that may write, and a read that is repeated after it as a needed one.
+    """
+    from tokenomics_plugin.pages import PageOptions, make_report, write_report
     from tokenomics_plugin.pricing import PriceBook
-    from tokenomics_plugin.report import summarize, write_report
-    from tokenomics_plugin.store import TraceStore
+    from tokenomics_plugin.trajectory import SideEffects
 
     book = PriceBook() if prices is None else PriceBook.from_toml(prices)
-    with TraceStore(db, read_only=True) as store:
-        summary = summarize(store, book)
-    write_report(summary, form, output)
+    options = PageOptions(value=value, human_cost=human_cost)
+    side_effects = SideEffects(read=frozenset(readers), write=frozenset(writers))
+    made = make_report(db, book, options=options, side_effects=side_effects)
+    write_report(made if page == "all" else made.only(page), form, output)

@@ -213,7 +213,7 @@ class ToolCall:
     superseded_by: str | None = None
     """Span id of the attempt that replaced this one."""
     answered_by: str | None = None
-    """`middleware` or `policy` when that answered in its place and the tool did not run."""
+    """`middleware`, `policy` or `memory` when that answered in its place and the tool did not run."""
     loop_kind: str | None = None
     """revisit or alternation; `None` for what repeats nothing, or was not watched."""
     loop_repeats: int | None = None

@@ -57,10 +57,13 @@ class Section:
     """Ours beside theirs."""
     lines: Sequence[str] = field(default_factory=tuple)
     """What has no published counterpart, as text."""
+    promises: Sequence[Check] = field(default_factory=tuple)
+    """What must hold of figures that nobody published."""
 
     def checks(self) -> Iterator[Check]:
         """Everything that must hold."""
-        return filter(None, (figure.check() for figure in self.figures))
+        yield from filter(None, (figure.check() for figure in self.figures))
+        yield from self.promises
 
 
 def show(section: Section) -> None:

@@ -18,34 +18,51 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from tokenomics_langchain.chat_model import ChatLocalLLM
+    from tokenomics_langchain.enforcement import to_langchain
     from tokenomics_langchain.graphs import trace_graph
     from tokenomics_langchain.instrumentor import LangChainInstrumentor
     from tokenomics_langchain.middleware import TokenomicsMiddleware
     from tokenomics_langchain.plans import Planner, PlanSchema
+    from tokenomics_plugin.policies import BudgetPolicy, Explore, LoopBreaker, MemoTools, Policies, RetryCap
 
 __all__ = [
+    "BudgetPolicy",
     "ChatLocalLLM",
+    "Explore",
     "LangChainInstrumentor",
+    "LoopBreaker",
+    "MemoTools",
     "PlanSchema",
     "Planner",
+    "Policies",
+    "RetryCap",
     "TokenomicsCallbackHandler",
     "TokenomicsMiddleware",
+    "to_langchain",
     "trace_graph",
 ]
 
+_POLICIES: Final = "tokenomics_plugin.policies"
 _ON_FIRST_USE: Final = {
-    "ChatLocalLLM": "chat_model",
-    "LangChainInstrumentor": "instrumentor",
-    "PlanSchema": "plans",
-    "Planner": "plans",
-    "TokenomicsMiddleware": "middleware",
-    "trace_graph": "graphs",
+    "BudgetPolicy": _POLICIES,
+    "ChatLocalLLM": f"{__name__}.chat_model",
+    "Explore": _POLICIES,
+    "LangChainInstrumentor": f"{__name__}.instrumentor",
+    "LoopBreaker": _POLICIES,
+    "MemoTools": _POLICIES,
+    "PlanSchema": f"{__name__}.plans",
+    "Planner": f"{__name__}.plans",
+    "Policies": _POLICIES,
+    "RetryCap": _POLICIES,
+    "TokenomicsMiddleware": f"{__name__}.middleware",
+    "to_langchain": f"{__name__}.enforcement",
+    "trace_graph": f"{__name__}.graphs",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
-        return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+        return getattr(import_module(_ON_FIRST_USE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -27,7 +27,8 @@ TOOL_ERROR: Final = "tool_error"
 _UNKNOWN_TOOL: Final = "unknown_tool"
 # What providers accept as the name of a tool.
 _NAME: Final = re.compile(r"[\w.-]{1,64}")
-_REFUSAL: Final = (semconv.POLICY_REFUSED, semconv.POLICY_RULE)
+_BY_POLICY: Final = {semconv.POLICY_REFUSED: "policy", semconv.POLICY_ANSWERED: "memory"}
+"""What a policy leaves in the message, and who answered then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,11 +94,13 @@ def _ids(messages: Sequence[BaseMessage]) -> set[str]:
 
 
 def _who_answered(message: BaseMessage) -> Attributes:
-    """A policy's refusal says so in the metadata of the message."""
-    refusal = {name: message.response_metadata.get(name) for name in _REFUSAL}
-    if not refusal[semconv.POLICY_REFUSED]:
-        return {semconv.ANSWERED_BY: "middleware"}
-    return {semconv.ANSWERED_BY: "policy"} | known(*refusal.items())
+    """A policy's refusal or answer says so in the metadata of the message."""
+    metadata = message.response_metadata
+    for name, who in _BY_POLICY.items():
+        if metadata.get(name):
+            rule = known((semconv.POLICY_RULE, metadata.get(semconv.POLICY_RULE)))
+            return rule | {semconv.ANSWERED_BY: who, name: True}
+    return {semconv.ANSWERED_BY: "middleware"}
 
 
 def _is_of_middleware(node: Run) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "is_cache_hit",
     "known",
     "model_span_kind",
+    "provider_name",
     "request_attributes",
     "response_attributes",
     "token_usage",
@@ -273,7 +274,8 @@ def _double(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _provider(value: object) -> str | None:
+def provider_name(value: object) -> str | None:
+    """LangChain's name of a provider as `gen_ai.provider.name`; `None` for what is no name."""
     name = _text(value)
     return None if name is None else _PROVIDERS.get(name, name)
 
@@ -300,7 +302,7 @@ _PARAMETERS: Final[_Rules] = {
     "stop": (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts),
 }
 _STANDARD_PARAMETERS: Final[_Rules] = {
-    "ls_provider": (semconv.GEN_AI_PROVIDER_NAME, _provider),
+    "ls_provider": (semconv.GEN_AI_PROVIDER_NAME, provider_name),
     "ls_model_name": (semconv.GEN_AI_REQUEST_MODEL, _text),
     "ls_max_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _integer),
     "ls_temperature": (semconv.GEN_AI_REQUEST_TEMPERATURE, _double),

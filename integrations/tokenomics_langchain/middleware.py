@@ -37,7 +37,7 @@ from tokenomics_langchain.proposed_calls import (
     tool_call,
     tool_result,
 )
-from tokenomics_plugin.policy import CallPolicy, CallResult, ProposedCall, Refused
+from tokenomics_plugin.policy import Answered, CallPolicy, CallResult, ProposedCall, Refused
 
 __all__ = ["TokenomicsMiddleware"]
 
@@ -171,6 +171,8 @@ class _Governing(TokenomicsMiddleware):
         with self._propose(tool_call, request, tool_result) as proposal:
             if proposal.refused is not None:
                 return _tool_refusal(request, proposal.refused)
+            if (answer := proposal.answer_to(request)) is not None:
+                return answer
             return proposal.made(handler(request))
 
     def awrap_tool_call(
@@ -191,6 +193,8 @@ class _Governing(TokenomicsMiddleware):
         with self._propose(tool_call, request, tool_result) as proposal:
             if proposal.refused is not None:
                 return _tool_refusal(request, proposal.refused)
+            if (answer := proposal.answer_to(request)) is not None:
+                return answer
             return proposal.made(await handler(request))
 
     def _propose(
@@ -204,7 +208,7 @@ class _Governing(TokenomicsMiddleware):
         try:
             node_run_id = _enclosing_run_id()
             around = Surroundings(node_run_id=node_run_id, run=self._handler.find(node_run_id))
-            proposal.ask(describe(request, around, self._attempts))
+            proposal.ask(describe(request, around, self._attempts), around)
         except Exception as error:
             self._report(error)
         return proposal
@@ -220,6 +224,7 @@ class _Proposal:
         report: Callable[[Exception], None],
     ) -> None:
         self.refused: Refused | None = None
+        self._answered: Answered | None = None
         self._policy = policy
         self._result_of = result_of
         self._report = report
@@ -227,13 +232,21 @@ class _Proposal:
         self._response: Any = None
         self._started_ns = 0
 
-    def ask(self, call: ProposedCall) -> None:
-        """Put the call to the policy."""
+    def ask(self, call: ProposedCall, around: Surroundings) -> None:
+        """Put the call to the policy, and have what it decides recorded on the call's span."""
         verdict = self._policy.ask(call)
         if isinstance(verdict, Refused):
             self.refused = verdict
+        elif isinstance(verdict, Answered):
+            self._answered = verdict
         else:
             self._call = call
+        if verdict.decisions:
+            around.note(call, verdict.decisions)
+
+    def answer_to(self, request: ToolCallRequest) -> ToolMessage | None:
+        """The answer that the policy remembers, as one to this call."""
+        return None if self._answered is None else _remembered(request, self._answered)
 
     def made(self, response: _Response) -> _Response:
         """Note what the call returned."""
@@ -267,6 +280,13 @@ def _tool_refusal(request: ToolCallRequest, refused: Refused) -> ToolMessage:
         status="error",
         response_metadata=refused.to_attributes(),
     )
+
+
+def _remembered(request: ToolCallRequest, answered: Answered) -> ToolMessage:
+    message = cast(ToolMessage, answered.answer)
+    metadata = message.response_metadata | answered.to_attributes()
+    fresh = {"tool_call_id": request.tool_call["id"], "id": None, "response_metadata": metadata}
+    return message.model_copy(update=fresh, deep=True)
 
 
 def _enclosing_run_id() -> UUID | None:

@@ -19,12 +19,12 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from tokenomics_langchain.answered_calls import TOOL_ERROR
-from tokenomics_langchain.attributes import is_cache_hit, token_usage
+from tokenomics_langchain.attributes import is_cache_hit, provider_name, token_usage
 from tokenomics_langchain.endings import RunState, ending_of
 from tokenomics_langchain.outputs import messages_of
 from tokenomics_langchain.runs import Run
 from tokenomics_plugin import semconv
-from tokenomics_plugin.policy import CallResult, ProposedCall
+from tokenomics_plugin.policy import CallResult, Decision, ProposedCall
 from tokenomics_plugin.usage import TokenUsage
 
 __all__ = ["Attempts", "Surroundings", "failed_call", "model_call", "model_result", "tool_call", "tool_result"]
@@ -45,6 +45,14 @@ class Surroundings:
     def operation_id(self, call_id: str) -> str:
         """Names the call among all calls."""
         return f"{self.node_run_id or uuid4()}:{call_id}"
+
+    def note(self, call: ProposedCall, decisions: Iterable[Decision]) -> None:
+        """Have decisions recorded on the span of the call, which begins later."""
+        if self.run is not None:
+            if self.run.decisions is None:
+                self.run.decisions = {}
+            noted = [decision.to_attributes() for decision in decisions]
+            self.run.decisions.setdefault(call.tool_call_id, []).extend(noted)
 
 
 class Attempts:
@@ -74,6 +82,7 @@ def model_call(request: ModelRequest[Any], around: Surroundings, attempts: Attem
         attempts,
         "model",
         name=standard.get("ls_model_name"),
+        provider=provider_name(standard.get("ls_provider")),
         input_characters=sum(map(_characters, messages)),
         max_output_tokens=standard.get("ls_max_tokens"),
     )
@@ -112,7 +121,9 @@ def tool_result(output: Any, duration_ns: int) -> CallResult:
         return refused
     if any(isinstance(message, ToolMessage) and message.status == "error" for message in messages):
         return CallResult(state=RunState.FAILED.value, duration_ns=duration_ns, error_type=TOOL_ERROR)
-    return CallResult(state=RunState.COMPLETED.value, duration_ns=duration_ns)
+    # A command may do more than answer.
+    answer = output if isinstance(output, ToolMessage) else None
+    return CallResult(state=RunState.COMPLETED.value, duration_ns=duration_ns, answer=answer)
 
 
 def failed_call(error: BaseException, duration_ns: int) -> CallResult:
@@ -139,10 +150,12 @@ def _proposed(
 
 
 def _refused(messages: Iterable[BaseMessage], duration_ns: int) -> CallResult | None:
-    """The result of a call that another policy refused, whose middleware is further in."""
-    if not any(semconv.POLICY_REFUSED in message.response_metadata for message in messages):
-        return None
-    return CallResult(state="refused", duration_ns=duration_ns, usage=_NO_TOKENS)
+    """The result of a call that another policy refused or answered, whose middleware is further in."""
+    metadata = [message.response_metadata for message in messages]
+    for name, state in ((semconv.POLICY_REFUSED, "refused"), (semconv.POLICY_ANSWERED, "answered")):
+        if any(name in of_message for of_message in metadata):
+            return CallResult(state=state, duration_ns=duration_ns, usage=_NO_TOKENS)
+    return None
 
 
 def _characters(message: BaseMessage) -> int:

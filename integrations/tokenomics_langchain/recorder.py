@@ -522,6 +522,8 @@ class Recorder:
         else:
             started = run.tree.unix_nano(run.started.clock_ns)
             run.show_as(self._tracer.start_span(name, run.parent_context(), kind, shared, links, started))
+        if run.kind in _CALLS and run.parent is not None and run.parent.decisions and run.span is not None:
+            _tell_decisions(run.span, run.parent, run.tool_call_id)
         if run.replaces is not None:
             supersede(run)
         if key is not None:
@@ -720,6 +722,8 @@ class Recorder:
             attributes=node.shared_attributes() | call.attributes,
             start_time=node.tree.unix_nano(node.started.clock_ns),
         )
+        call_id = call.attributes.get(semconv.GEN_AI_TOOL_CALL_ID)
+        _tell_decisions(span, node, call_id if isinstance(call_id, str) else None)
         self._mark(span, call.ending)
         span.end(node.tree.unix_nano(clock_ns))
 
@@ -855,6 +859,11 @@ def _drains(run: Run) -> bool:
     A chain whose stream its consumer closes reports a good end, and then drains the model's.
     """
     return run.kind is RunKind.MODEL and run.stream is not None
+
+
+def _tell_decisions(span: Span, node: Run, call_id: str | None) -> None:
+    for decision in (node.decisions or {}).pop(call_id, ()):
+        span.add_event(semconv.EVENT_POLICY_DECISION, decision)
 
 
 def _note_executed(run: Run, key: object) -> None:

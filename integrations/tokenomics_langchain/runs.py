@@ -305,6 +305,8 @@ class Run:
     """The attempt before; for a run without a span, the run that stands for the attempts below it."""
     replaceable: dict[object, Run] | None = None
     """Attempts right below it that another may replace, by what was attempted."""
+    decisions: dict[str | None, list[Mapping[str, str | float]]] | None = None
+    """Of a node: what policies decided about calls whose spans have not begun, by tool call; a model's under `None`."""
     kept_since_unix_nano: int | None = None
     """When it ended, while its span is kept open."""
 

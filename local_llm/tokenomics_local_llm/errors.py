@@ -10,8 +10,8 @@ class LocalLLMError(Exception):
 class MissingExtraError(LocalLLMError, ModuleNotFoundError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
-    def __init__(self, module: str) -> None:
-        super().__init__(f"{module} is not installed: run `pip install 'tokenomics-plugin[local]'`")
+    def __init__(self, module: str, *, extra: str = "local") -> None:
+        super().__init__(f"{module} is not installed: run `pip install 'tokenomics-plugin[{extra}]'`")
         self.name = module
 
 

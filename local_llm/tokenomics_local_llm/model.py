@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedM
 from tokenomics_local_llm.errors import ModelLoadError
 from tokenomics_local_llm.smollm2 import SMOLLM2, load_smollm2
 
-__all__ = ["LocalModel", "load_model"]
+__all__ = ["LocalModel", "cache_argument", "load_model"]
 
 _LOADING: Final = Lock()
 
@@ -39,9 +39,7 @@ class LocalModel:
         model.train(False)
         self.tokenizer = tokenizer
         self._lock = Lock()
-        # transformers renamed the argument on the way from 5.0 to 5.24, and warns about the old name.
-        parameters = signature(model.forward).parameters
-        self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
+        self._cache_argument = cache_argument(model)
 
     @cached_property
     def context_tokens(self) -> int | None:
@@ -85,6 +83,11 @@ class LocalModel:
             output = self.model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **{self._cache_argument: cache})
         logits: Tensor = output.logits[0, -1].float().cpu()
         return logits
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """What a model calls its cache: transformers renamed it on the way from 5.0 to 5.24, and warns of the old name."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 def load_model(

@@ -16,7 +16,7 @@ from tokenomics_local_llm import hermes
 from tokenomics_local_llm.errors import LocalLLMError
 from tokenomics_local_llm.model import LocalModel
 
-__all__ = ["render_prompt"]
+__all__ = ["render_answer", "render_prompt"]
 
 Json = dict[str, Any]
 
@@ -30,6 +30,12 @@ def render_prompt(model: LocalModel, messages: Sequence[Json], tools: Sequence[J
     if _writes_hermes(_template(model, tools)):
         return _apply(model, messages, tools)
     return _apply(model, _with_tools_as_text(messages, tools))
+
+
+def render_answer(message: Json) -> str:
+    """What the assistant writes when it says this message, tool calls included, without the token that ends it."""
+    answer: str = _plain_message(message)["content"]
+    return answer
 
 
 def _template(model: LocalModel, tools: Sequence[Json]) -> str:

@@ -8,15 +8,18 @@ is charged to the block that is carried.
 from tokenomics_plugin.cells.cell import Cell, TokenClass, cells_of
 from tokenomics_plugin.cells.coverage import CauseShare, coverage_shares
 from tokenomics_plugin.cells.flags import NO_FLAGS, CellRef, Flags, MissedCache, Part
+from tokenomics_plugin.cells.folding import CallSums
 from tokenomics_plugin.cells.labels import Cause, Causes, Label, RunOutcome, Tier, label_of, run_outcome
-from tokenomics_plugin.cells.ledger import CellLedger
+from tokenomics_plugin.cells.ledger import CellLedger, Maker, RunCells
 from tokenomics_plugin.cells.rents import BlockCost, LifeCost
 from tokenomics_plugin.cells.summary import Amount, CellGroup, CellSummary, Reconciliation
+from tokenomics_plugin.cells.tariff import usd
 
 __all__ = [
     "NO_FLAGS",
     "Amount",
     "BlockCost",
+    "CallSums",
     "Cause",
     "CauseShare",
     "Causes",
@@ -28,9 +31,11 @@ __all__ = [
     "Flags",
     "Label",
     "LifeCost",
+    "Maker",
     "MissedCache",
     "Part",
     "Reconciliation",
+    "RunCells",
     "RunOutcome",
     "Tier",
     "TokenClass",
@@ -38,4 +43,5 @@ __all__ = [
     "coverage_shares",
     "label_of",
     "run_outcome",
+    "usd",
 ]

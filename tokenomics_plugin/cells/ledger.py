@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -24,12 +25,22 @@ from tokenomics_plugin.cells.tariff import Tariffs, attodollars, usd
 from tokenomics_plugin.pricing import PriceBook, billed_tokens
 from tokenomics_plugin.trajectory import ModelCall, Trajectory
 
-__all__ = ["CellLedger"]
+__all__ = ["CellLedger", "Maker", "RunCells"]
 
-_Maker = tuple[str | None, str | None, str | None]
+Maker = tuple[str | None, str | None, str | None]
 """Agent, provider and model of a call."""
 _TOP_BLOCKS: Final = 50
 _NO_FLAGS_HERE: Final[Mapping[int | Part, Causes]] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunCells:
+    """What one trajectory added."""
+
+    call_costs: tuple[Decimal | None, ...]
+    """What each model call cost, in their order; `None` for one without a known cost."""
+    sums: Mapping[Maker, CallSums]
+    """Sums of its cells by agent, provider and model."""
 
 
 class CellLedger:
@@ -49,8 +60,10 @@ class CellLedger:
         self._bill = Decimal(0)
         self._trajectories = self._calls = self._priced = self._measured = self._reported_tokens = 0
 
-    def add(self, trajectory: Trajectory, *, flags: Flags = NO_FLAGS, evidence: AbstractSet[str] = frozenset()) -> None:
-        """Fold a trajectory.
+    def add(
+        self, trajectory: Trajectory, *, flags: Flags = NO_FLAGS, evidence: AbstractSet[str] = frozenset()
+    ) -> RunCells:
+        """Fold a trajectory, and return what it added.
 
         Args:
             trajectory: What was done for one task in one trace.
@@ -61,11 +74,13 @@ class CellLedger:
         outcome, by_call = run_outcome(trajectory.outcome), flags.by_call()
         carrying = Carrying(trajectory.model_calls, evidence=evidence)
         answers: list[tuple[ModelCall, int, int]] = []
-        sums: dict[_Maker, CallSums] = {}
+        costs: list[Decimal | None] = []
+        sums: dict[Maker, CallSums] = {}
         for call in trajectory.model_calls:
             counts = billed_tokens(call)
             cost, tariff = self._tariffs.of(call, counts)
             self._count(cost)
+            costs.append(cost)
             maker = call.agent, call.provider, call.model
             total = sums.get(maker) or sums.setdefault(maker, CallSums())
             causes = by_call.get(call.span_id, _NO_FLAGS_HERE)
@@ -83,6 +98,7 @@ class CellLedger:
         self._rents.add(trajectory, carrying.lineages, answers)
         for maker, total in sums.items():
             self._add_sums(maker, total, outcome)
+        return RunCells(call_costs=tuple(costs), sums=sums)
 
     def merge(self, other: CellLedger) -> None:
         """Add all that another ledger has summed up, of other trajectories at the same prices."""
@@ -124,7 +140,7 @@ class CellLedger:
             self._priced += 1
             self._bill += cost
 
-    def _add_sums(self, maker: _Maker, sums: CallSums, outcome: RunOutcome) -> None:
+    def _add_sums(self, maker: Maker, sums: CallSums, outcome: RunOutcome) -> None:
         for label, tokens, cost in sums.labelled():
             if tokens or cost:
                 self._group(CellGroup(label, None, outcome, *maker)).add(tokens, cost)

@@ -21,6 +21,7 @@ from tokenomics_plugin.collector.journal import Journal
 from tokenomics_plugin.collector.loader import Loader
 from tokenomics_plugin.collector.receiver import Receiver
 from tokenomics_plugin.errors import StoreError
+from tokenomics_plugin.live import Desk
 from tokenomics_plugin.store import TraceStore
 
 __all__ = ["Addresses", "Collector", "run"]
@@ -141,7 +142,9 @@ async def _serving(config: CollectorConfig) -> AsyncIterator[Addresses]:
         stack.push_async_callback(asyncio.to_thread, loader.stop)
         receiver = Receiver(config, journal)
         stack.push_async_callback(receiver.close)
-        http = HttpServer(create_app(config, receiver), host=config.host, port=config.http_port)
+        desk = Desk(config.db, config.prices)
+        stack.push_async_callback(desk.close)
+        http = HttpServer(create_app(config, receiver, desk), host=config.host, port=config.http_port)
         stack.push_async_callback(http.stop)
         grpc = GrpcServer(config, receiver)
         stack.push_async_callback(grpc.stop)

@@ -31,6 +31,8 @@ class CollectorConfig:
     """Port of OTLP/gRPC; 0 takes a free one."""
     token: str | None = field(default=None, repr=False)
     """Bearer token that every request must carry; `None` accepts any local process."""
+    prices: Path | None = None
+    """Price book (TOML) of the pages at the HTTP port; `None` for list prices."""
     max_body_bytes: int = 16 * _MIB
     """Largest request, as sent and decompressed; a larger one is refused for good."""
     max_nodes: int = 500_000

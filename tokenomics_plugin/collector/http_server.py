@@ -25,11 +25,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tokenomics_plugin.collector.address import bind
+from tokenomics_plugin.collector.address import bind, bracketed
 from tokenomics_plugin.collector.config import CollectorConfig
 from tokenomics_plugin.collector.decoding import Encoding, MediaType
 from tokenomics_plugin.collector.receiver import Receiver, Reservation
 from tokenomics_plugin.collector.refusal import Refusal, RefusedError
+from tokenomics_plugin.live import Access, Desk, page_routes
 from tokenomics_plugin.otlp_json import Signal
 
 __all__ = ["HttpServer", "create_app"]
@@ -43,11 +44,12 @@ _KEEP_ALIVE_S = 75
 _FINISH_REQUESTS_S = 5
 
 
-def create_app(config: CollectorConfig, receiver: Receiver) -> Starlette:
-    """One endpoint a signal, and `/healthz` for whoever waits until the collector is up."""
+def create_app(config: CollectorConfig, receiver: Receiver, desk: Desk) -> Starlette:
+    """One endpoint a signal, the pages, and `/healthz` for whoever waits until the collector is up."""
+    access = Access(host=bracketed(config.host), token=config.token)
     exports = [Route(f"/v1/{signal}", _endpoint(signal, config, receiver), methods=["POST"]) for signal in Signal]
     return Starlette(
-        routes=[*exports, Route("/healthz", _healthz)],
+        routes=[*exports, Route("/healthz", _healthz), *page_routes(access, desk)],
         exception_handlers={HTTPException: _on_http_exception},
     )
 

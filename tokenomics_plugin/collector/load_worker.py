@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 from tokenomics_plugin.collector.journal import SegmentReader
 from tokenomics_plugin.errors import StoreError
-from tokenomics_plugin.store import TraceStore
+from tokenomics_plugin.store import TraceStore, collect_rarely
 
 __all__ = ["PROGRAM", "LoadResult", "load_segment", "main"]
 
@@ -61,6 +61,7 @@ def load_segment(segment: Path, db: Path) -> LoadResult:
 
 def main() -> None:
     """Serve a collector: `python -c PROGRAM DB`, with `PROGRAM` from here."""
+    collect_rarely()
     db = Path(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else prints to stdout, as DuckDB's progress bar does, must not pass for an answer

@@ -19,6 +19,7 @@ from tokenomics_plugin.credit.experiments import ExperimentWorth, experiment_wor
 from tokenomics_plugin.credit.games import Game, GameError, Unions, net_game
 from tokenomics_plugin.credit.randomised import CoalitionDraws, draw_each_alone, draw_sizes_alike, one_pass_shapley
 from tokenomics_plugin.credit.replays import Replay, Replayed, Stopped, replay_every_coalition, replay_orders
+from tokenomics_plugin.credit.run_flow import RunFlow, evidence_of, run_flow
 from tokenomics_plugin.credit.shares import Credit, Outcomes
 from tokenomics_plugin.credit.slices import (
     CostBand,
@@ -46,6 +47,7 @@ __all__ = [
     "RandomisedEffect",
     "Replay",
     "Replayed",
+    "RunFlow",
     "Slice",
     "SliceError",
     "Stopped",
@@ -56,6 +58,7 @@ __all__ = [
     "banzhaf",
     "draw_each_alone",
     "draw_sizes_alike",
+    "evidence_of",
     "experiment_worth",
     "forward_slice",
     "interactions",
@@ -68,5 +71,6 @@ __all__ = [
     "regret_bound",
     "replay_every_coalition",
     "replay_orders",
+    "run_flow",
     "shapley",
 ]

@@ -7,7 +7,6 @@ from tokenomics_plugin.report.attempts import AttemptKind, Attempts, Subject
 from tokenomics_plugin.report.conduct import Answers, Conduct, Ending, Plans, Repeats, ToolErrors
 from tokenomics_plugin.report.figure import Figure
 from tokenomics_plugin.report.json_view import SCHEMA_VERSION, schema
-from tokenomics_plugin.report.reporter import FORMATS, Reporter, ReportError, render, write_report
 from tokenomics_plugin.report.spend import Spend, Tokens
 from tokenomics_plugin.report.summary import (
     AmountsByCurrency,
@@ -22,7 +21,6 @@ from tokenomics_plugin.report.summary import (
 from tokenomics_plugin.report.task import TaskStatus, TaskSummary
 
 __all__ = [
-    "FORMATS",
     "SCHEMA_VERSION",
     "AmountsByCurrency",
     "Answers",
@@ -36,8 +34,6 @@ __all__ = [
     "Plans",
     "PriceSources",
     "Repeats",
-    "ReportError",
-    "Reporter",
     "Spend",
     "StatusSummary",
     "Subject",
@@ -47,8 +43,6 @@ __all__ = [
     "Tokens",
     "ToolErrors",
     "UnpricedCalls",
-    "render",
     "schema",
     "summarize",
-    "write_report",
 ]

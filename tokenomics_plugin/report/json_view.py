@@ -1,4 +1,4 @@
-"""The summary as one JSON document, for programs.
+"""The summary and the pages as one JSON document, for programs.
 
 `summary.schema.json`, beside this module, describes it. Exact amounts are decimal strings, estimates are numbers,
 what is unknown is null, and the text is ASCII: every other character is escaped.
@@ -7,23 +7,27 @@ what is unknown is null, and the text is ASCII: every other character is escaped
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from tokenomics_plugin.report.document import Page
+from tokenomics_plugin.report.document_json import page_json
 from tokenomics_plugin.report.summary import Summary
 
 __all__ = ["SCHEMA_VERSION", "render_json", "schema"]
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 """Raised in the second place when a key is added, in the first when one changes or goes."""
 
 
-def render_json(summary: Summary) -> str:
+def render_json(summary: Summary, pages: Sequence[Page]) -> str:
     """The document, indented, with a newline at its end."""
-    document = {"schema_version": SCHEMA_VERSION, **_plain(summary)}
+    written = [page_json(page) for page in pages]
+    document = {"schema_version": SCHEMA_VERSION, **_plain(summary), "pages": written}
     return json.dumps(document, default=_plain, indent=2, allow_nan=False) + "\n"
 
 

@@ -10,7 +10,7 @@ from tokenomics_plugin.simulation.evaluation import PolicyResult, simulate, simu
 from tokenomics_plugin.simulation.failed_spend import FailedSpend, avoidable_failed_spend
 from tokenomics_plugin.simulation.frontier import FrontierPoint, truncation_frontier
 from tokenomics_plugin.simulation.improvement import Improvement, judge_improvement
-from tokenomics_plugin.simulation.logged_run import LoggedRun
+from tokenomics_plugin.simulation.logged_run import NO_KEY, LoggedRun
 from tokenomics_plugin.simulation.recommendation import (
     Configuration,
     Evidence,
@@ -31,6 +31,7 @@ from tokenomics_plugin.simulation.rules import (
 from tokenomics_plugin.simulation.run_table import RunTable
 
 __all__ = [
+    "NO_KEY",
     "CallCap",
     "Choice",
     "Configuration",

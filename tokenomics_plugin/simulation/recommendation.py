@@ -57,6 +57,12 @@ class Configuration:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments that it is made with."""
 
+    @property
+    def text(self) -> str:
+        """The Python that makes it, as `BudgetPolicy(max_cost=3.0, mode='shadow')`."""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.component.rpartition('.')[2]}({arguments})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -131,7 +137,10 @@ def _configuration(rule: Rule) -> Configuration | None:
                 arguments={"run_limit": calls, "exit_behavior": "end"},
             )
         case CostBudget(limit=limit):
-            return Configuration(component=f"{_OURS}.BudgetPolicy", arguments={"max_cost": limit, "mode": "shadow"})
+            return Configuration(
+                component=f"{_OURS}.BudgetPolicy",
+                arguments={"max_cost": limit, "reserve": False, "mode": "shadow"},
+            )
         case RetryCap(attempts=attempts):
             return Configuration(component=f"{_OURS}.RetryCap", arguments={"attempts": attempts, "mode": "shadow"})
         case LoopBreaker(repeats=repeats):

@@ -3,6 +3,7 @@
 Tables follow the OpenTelemetry Collector's ClickHouse exporter (`SCHEMA`).
 """
 
+from tokenomics_plugin.store.garbage import collect_rarely
 from tokenomics_plugin.store.importing import BadLine, ImportResult, import_otlp_json
 from tokenomics_plugin.store.payload import LoadCounts, Payload
 from tokenomics_plugin.store.schema import SCHEMA, SCHEMA_VERSION
@@ -18,6 +19,7 @@ __all__ = [
     "Payload",
     "TraceStore",
     "check_request",
+    "collect_rarely",
     "explain",
     "import_otlp_json",
 ]

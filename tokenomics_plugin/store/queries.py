@@ -11,7 +11,20 @@ from typing import Final
 
 from tokenomics_plugin import semconv
 
-__all__ = ["OUTCOME_EVENTS", "OUTCOME_SPANS", "SPANS", "STEPS"]
+__all__ = [
+    "ATTRIBUTES",
+    "EVENTS",
+    "EVENTS_OF_TASKS",
+    "OF_PART",
+    "OF_TRACES",
+    "OUTCOME_EVENTS",
+    "OUTCOME_SPANS",
+    "SPANS",
+    "SPANS_OF_TASKS",
+    "STEPS",
+    "TASKS_OF_TRACES",
+    "TRACE_COUNT",
+]
 
 # What few traces have stays in the map: these look-ups take a few microseconds a span, columns a migration.
 _CONDUCT_TEXTS: Final = (
@@ -71,10 +84,10 @@ SELECT
     -- ClickHouse: toInt64OrNull(...)
     {", ".join(f"TRY_CAST(SpanAttributes['{name}'] AS BIGINT)" for name in _PLAN_COUNTS)}
 FROM otel_traces
-WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
+WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'{{only}}
 ORDER BY TraceId, Timestamp, SpanId
 """
-"""Every span but the carriers of outcomes, in the order of `records.span_record`'s arguments."""
+"""Every span but the carriers of outcomes, in the order of `records.span_record`'s arguments; `{only}` as `STEPS`."""
 
 # A trajectory's names that few others read. In ClickHouse an absent one is '' and not NULL, hence nullif.
 _STEP_TEXTS: Final = (
@@ -139,10 +152,30 @@ SELECT
         [link['{semconv.LINK_KIND}'] FOR link IN "Links.Attributes"], '{semconv.LINK_REPEATS}'
     )] END
 FROM otel_traces
-WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'
+WHERE coalesce(OperationName, '') <> '{semconv.OPERATION_RECORD_OUTCOME}'{{only}}
 ORDER BY TraceId, Timestamp, Duration, SpanId
 """
-"""Every span but the carriers of outcomes, in the order of the fields of `trajectories.Row`."""
+"""Every span but the carriers of outcomes, in the order of the fields of `trajectories.Row`. `{only}` stands for
+nothing, or for one of the clauses below."""
+
+OF_TRACES: Final = "\n  AND TraceId IN (SELECT unnest(?))"  # ClickHouse: has(?, TraceId)
+"""Narrows to the traces of a list."""
+OF_PART: Final = "\n  AND hash(TraceId) % ? = ?"  # ClickHouse: cityHash64(TraceId)
+"""Narrows to one of several parts of all traces, about equally large."""
+
+ATTRIBUTES: Final = "SELECT SpanAttributes FROM otel_traces WHERE TraceId = ? AND SpanId = ? LIMIT 1"
+"""What one span says of itself."""
+
+EVENTS: Final = """
+SELECT "Events.Attributes"[place], SpanAttributes
+FROM otel_traces, range(1, len("Events.Name") + 1) places(place)     -- ClickHouse: arrayJoin(arrayEnumerate(...))
+WHERE list_contains("Events.Name", ?) AND "Events.Name"[place] = ?
+ORDER BY Timestamp, TraceId, SpanId, place
+"""
+"""Attributes of each span event of one name, and of its span."""
+
+TRACE_COUNT: Final = "SELECT count(DISTINCT TraceId) FROM otel_traces"
+"""How many traces there are."""
 
 OUTCOME_EVENTS: Final = f"""
 SELECT
@@ -151,10 +184,11 @@ SELECT
     epoch_ns(Timestamp)      -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
 FROM otel_logs
 WHERE EventName = '{semconv.EVENT_EVALUATION_RESULT}'
-  AND LogAttributes['{semconv.TASK_ID}'] <> ''   -- absent: NULL here, '' in ClickHouse; left out in both
+  AND LogAttributes['{semconv.TASK_ID}'] <> ''   -- absent: NULL here, '' in ClickHouse; left out in both{{only}}
 ORDER BY Timestamp, ContentKey
 """
-"""Attributes, trace and time of each evaluation event that names a task; those of others name none."""
+"""Attributes, trace and time of each evaluation event that names a task; those of others name none. `{only}` stands
+for nothing, or for `EVENTS_OF_TASKS`."""
 
 OUTCOME_SPANS: Final = f"""
 SELECT
@@ -162,7 +196,21 @@ SELECT
     nullif("Links.TraceId"[1], ''),   -- the judged trace; there may be none
     epoch_ns(Timestamp)               -- ClickHouse: toUnixTimestamp64Nano(Timestamp)
 FROM otel_traces
-WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}'
+WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}'{{only}}
 ORDER BY Timestamp, SpanId
 """
-"""The same of each carrier span, which says it again for backends without logs."""
+"""The same of each carrier span, which says it again for backends without logs; `{only}` as `SPANS_OF_TASKS`."""
+
+TASKS_OF_TRACES: Final = f"""
+SELECT TaskId FROM otel_traces WHERE TaskId <> '' AND TraceId IN (SELECT unnest(?))
+UNION
+SELECT TaskId FROM otel_traces
+WHERE OperationName = '{semconv.OPERATION_RECORD_OUTCOME}' AND "Links.TraceId"[1] IN (SELECT unnest(?))
+UNION
+SELECT LogAttributes['{semconv.TASK_ID}'] FROM otel_logs
+WHERE EventName = '{semconv.EVENT_EVALUATION_RESULT}' AND TraceId IN (SELECT unnest(?))
+"""
+"""The tasks that the spans of some traces name, or outcomes that name these traces."""
+EVENTS_OF_TASKS: Final = f"\n  AND LogAttributes['{semconv.TASK_ID}'] IN (SELECT unnest(?))"
+SPANS_OF_TASKS: Final = "\n  AND TaskId IN (SELECT unnest(?))"
+"""Narrow outcomes to those of a list of tasks."""

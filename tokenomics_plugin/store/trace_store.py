@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -100,38 +100,65 @@ class TraceStore:
                     counts, staging = counts + self._insert(staging), Staging()
             return counts + self._insert(staging)
 
-    def spans(self) -> Iterator[SpanRecord]:
+    def spans(self, *, traces: Sequence[str] | None = None) -> Iterator[SpanRecord]:
         """Every span once, those of a trace together and by start time.
 
         The carriers of outcomes are left out: they are our own telemetry, and `outcomes` reads them.
         Rows are fetched as they are asked for; the store must stay open meanwhile.
-        """
-        return map(records.span_record, self._rows(queries.SPANS))
 
-    def trajectories(self, *, side_effects: SideEffects = UNDECLARED) -> Iterator[Trajectory]:
+        Args:
+            traces: Trace ids; `None` for all.
+        """
+        return map(records.span_record, self._rows(*_narrowed(queries.SPANS, traces, None)))
+
+    def trajectories(
+        self,
+        *,
+        side_effects: SideEffects = UNDECLARED,
+        traces: Sequence[str] | None = None,
+        part: tuple[int, int] | None = None,
+    ) -> Iterator[Trajectory]:
         """What was done for each task in each trace, trace by trace.
 
         Memory is that of the largest trace and of the outcomes. The store must stay open meanwhile.
 
         Args:
             side_effects: What the tools do; undeclared ones may write.
+            traces: Trace ids; `None` for all.
+            part: (index, count): one of so many parts of all traces, for as many processes; `None` for all.
         """
-        latest = latest_outcomes(self.outcomes())
+        latest = latest_outcomes(self.outcomes(traces=traces))
         yield from read_trajectories(
-            self._rows(queries.STEPS),
+            self._rows(*_narrowed(queries.STEPS, traces, part)),
             outcomes=latest,
             judged_tasks=tasks_by_trace(latest.values()),
             side_effects=side_effects,
         )
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def trace_count(self) -> int:
+        """How many traces there are."""
+        return int(next(self._rows(queries.TRACE_COUNT))[0])
+
+    def attributes(self, trace_id: str, span_id: str) -> dict[str, str] | None:
+        """What a span says of itself; `None` when there is no such span."""
+        row = next(self._rows(queries.ATTRIBUTES, (trace_id, span_id)), None)
+        return None if row is None else dict(row[0])
+
+    def events(self, name: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+        """Attributes of each span event of a name, and of its span, by start of the span; values as text."""
+        return ((dict(event), dict(span)) for event, span in self._rows(queries.EVENTS, (name, name)))
+
+    def outcomes(self, *, traces: Sequence[str] | None = None) -> Iterator[Outcome]:
         """Every outcome that arrived, as an event or in its carrier span, so mostly twice.
 
         Ones that cannot be read are left out, and a warning says how many and why.
+
+        Args:
+            traces: Trace ids, for the outcomes of all tasks that have to do with them; `None` for all outcomes.
         """
         malformed, problem = 0, ValueError()
-        for query in (queries.OUTCOME_EVENTS, queries.OUTCOME_SPANS):
-            for row in self._rows(query):
+        for query, parameters in self._outcome_queries(traces):
+            for row in self._rows(query, parameters):
                 try:
                     outcome = records.outcome(row)
                 except ValueError as error:
@@ -141,9 +168,17 @@ class TraceStore:
         if malformed:
             _logger.warning("%s: %d outcomes could not be read, the last: %s", self._path, malformed, problem)
 
-    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+    def _outcome_queries(self, traces: Sequence[str] | None) -> Iterator[tuple[str, list[object]]]:
+        if traces is None:
+            yield from ((query.format(only=""), []) for query in (queries.OUTCOME_EVENTS, queries.OUTCOME_SPANS))
+            return
+        tasks = [task_id for (task_id,) in self._rows(queries.TASKS_OF_TRACES, [list(traces)] * 3)]
+        yield queries.OUTCOME_EVENTS.format(only=queries.EVENTS_OF_TASKS), [tasks]
+        yield queries.OUTCOME_SPANS.format(only=queries.SPANS_OF_TASKS), [tasks]
+
+    def _rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         with errors_of(self._path), self._connection.cursor() as cursor:
-            cursor.execute(query)
+            cursor.execute(query, list(parameters))
             while rows := cursor.fetchmany(_FETCH_ROWS):
                 yield from rows
 
@@ -166,3 +201,14 @@ class TraceStore:
             duplicates=staging.duplicates + len(staging) - sum(new.values()),
             rejected=staging.rejected,
         )
+
+
+def _narrowed(query: str, traces: Sequence[str] | None, part: tuple[int, int] | None) -> tuple[str, list[object]]:
+    """A query of spans with its clauses, and their parameters."""
+    only, parameters = "", list[object]()
+    if traces is not None:
+        only, parameters = only + queries.OF_TRACES, [*parameters, list(traces)]
+    if part is not None:
+        index, count = part
+        only, parameters = only + queries.OF_PART, [*parameters, count, index]
+    return query.format(only=only), parameters

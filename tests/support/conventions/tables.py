@@ -87,8 +87,10 @@ OWN_ATTRIBUTES: Final[dict[str, str]] = {
     **_typed(INT, _OWN + "outcome.", "observed_time_unix_nano version"),
     **_typed(STRING, _OWN, "usage.inconsistent answered_by node.name branch.name step.kind step.kind.source"),
     **_typed(STRING, _OWN, "usage.cost run.cost"),
-    **_typed(BOOLEAN, _OWN, "usage.estimated cache.hit replay policy.refused time.synthesized"),
+    **_typed(BOOLEAN, _OWN, "usage.estimated cache.hit replay policy.refused policy.answered time.synthesized"),
     **_typed(INT, _OWN, "usage.unknown_calls node.step interrupt.count"),
+    **_typed(STRING, _OWN + "policy.", "mode action reason decision.kind"),
+    **_typed(DOUBLE, _OWN + "policy.", "estimate propensity"),
     **_typed(STRING, _OWN, "policy.rule run.state checkpoint.id hand_off.to link.kind"),
     **_typed(STRING, _OWN, "operation.id attempt.kind attempt.superseded_by"),
     "tokenomics.attempt.number": INT,
@@ -101,14 +103,18 @@ OWN_ATTRIBUTES: Final[dict[str, str]] = {
     "tokenomics.context.kept": INT,
 }
 """Ours; a test compares them with the page of documentation."""
-OWN_SPAN_EVENTS: Final = frozenset(_OWN + name for name in ("interrupt", "resume", "hand_off", "drain"))
+OWN_SPAN_EVENTS: Final = frozenset(
+    _OWN + name for name in ("interrupt", "resume", "hand_off", "drain", "policy.decision")
+)
 OWN_VALUES: Final[dict[str, frozenset[str]]] = {
     _OWN + name: frozenset(values.split())
     for name, values in {
         "run.state": "interrupted handed_off drained abandoned cancelled",
         "link.kind": "resumes replays takes_over retries repeats carried_out_by",
         "attempt.kind": "with_retry model_retry tool_retry node_retry fallback structured_output_repair",
-        "answered_by": "middleware policy",
+        "answered_by": "middleware policy memory",
+        "policy.mode": "shadow enforce",
+        "policy.action": "stop block answer warn go_on",
         "step.kind": "plan act observe reflect verify answer",
         "step.kind.source": "declared structure name",
         "loop.kind": "revisit alternation",

@@ -108,6 +108,12 @@ def test_a_damaged_segment_is_kept_and_holds_up_nothing(
     assert segment.with_suffix(".unreadable").exists()
 
 
+def loader_of(collector: psutil.Process) -> psutil.Process:
+    """The loading process; the tests' own process may have other children, such as `multiprocessing`'s."""
+    (loader,) = (child for child in collector.children() if any("load_worker" in part for part in child.cmdline()))
+    return loader
+
+
 def test_a_killed_loading_process_is_replaced(
     start: Start, post: Post, make_request: MakeRequest, db: Path, running: ExitStack, stored_numbers: StoredNumbers
 ) -> None:
@@ -115,8 +121,7 @@ def test_a_killed_loading_process_is_replaced(
     for number in (1, 2):
         assert post(addresses, make_request(number).SerializeToString())[0] == 200
         wait_until(lambda: not segments(db))
-        (loader,) = psutil.Process().children()
-        loader.kill()
+        loader_of(psutil.Process()).kill()
     running.close()
     assert stored_numbers() == [1, 2]
 
@@ -127,7 +132,7 @@ def test_the_loading_process_does_not_outlive_a_killed_collector(
     collector = spawn()
     assert post(collector.addresses, make_request(1).SerializeToString())[0] == 200
     wait_until(lambda: not segments(db))
-    (loader,) = psutil.Process(collector.process.pid).children()
+    loader = loader_of(psutil.Process(collector.process.pid))
     collector.signal(signal.SIGKILL)
     loader.wait(timeout=30)
 

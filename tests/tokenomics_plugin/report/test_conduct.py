@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tokenomics_plugin import semconv
 from tokenomics_plugin.pricing import Price, PriceBook, Unpriced
-from tokenomics_plugin.report import Attempts, Conduct, Subject, Summary, render, summarize
+from tokenomics_plugin.report import Attempts, Conduct, Subject, Summary, summarize
+from tokenomics_plugin.report.conduct_words import conduct_sentence, conduct_tables
+from tokenomics_plugin.report.sentences import failed_calls_line
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.usage import TokenUsage
 
@@ -214,7 +216,7 @@ def test_a_failed_call_without_usage_leaves_its_task_without_a_cost_and_the_repo
     assert summary.coverage.tasks_with_cost == 0
     assert summary.coverage.tasks_without_cost_for_failed_calls == 1
     assert [(row.calls, row.failed) for row in summary.unpriced] == [(3, 2)]
-    assert "because failed model calls reported no usage: 1." in " ".join(render(summary, "text").split())
+    assert "because failed model calls reported no usage: 1." in failed_calls_line(summary)
 
 
 def used() -> TokenUsage:
@@ -223,9 +225,9 @@ def used() -> TokenUsage:
 
 def test_a_report_without_any_of_it_says_so_in_one_line(summary_of: Summarize, trace: Any) -> None:
     trace.tool(parent=trace.agent())
-    text = render(summary_of([trace]), "text")
-    assert text.count("No retries, repeats, tool errors, plans or interrupts were recorded.") == 1
-    assert not any(f"\n{title}\n" in text for title in ("Attempts", "Repeats", "Tool errors", "Plans", "Endings"))
+    conduct = summary_of([trace]).conduct
+    assert "No retries, repeats, tool errors, plans or interrupts were recorded." in conduct_sentence(conduct)
+    assert conduct_tables(conduct) == ()
 
 
 ids = st.integers(1, 12).map(str)

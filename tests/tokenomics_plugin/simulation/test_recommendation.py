@@ -53,7 +53,11 @@ def runs() -> list[LoggedRun]:
             "langchain.agents.middleware.ModelCallLimitMiddleware",
             {"run_limit": 3, "exit_behavior": "end"},
         ),
-        (CostBudget(limit=3.0), "tokenomics_langchain.BudgetPolicy", {"max_cost": 3.0, "mode": "shadow"}),
+        (
+            CostBudget(limit=3.0),
+            "tokenomics_langchain.BudgetPolicy",
+            {"max_cost": 3.0, "reserve": False, "mode": "shadow"},
+        ),
         (RetryCap(attempts=2), "tokenomics_langchain.RetryCap", {"attempts": 2, "mode": "shadow"}),
         (
             LoopBreaker(repeats=3),

@@ -1,0 +1,1 @@
+"""Sections of the benchmark of DiffusionBlocks and block-wise fine-tuning."""

@@ -1,0 +1,210 @@
+"""The digits of scikit-learn, 8 by 8: classified, and drawn.
+
+End to end means one network of all layers. DiffusionBlocks divides its layers among blocks; with equal updates each
+block makes as many as the whole network, so that all together they see three times the images for the same arithmetic;
+with equal images each makes a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeVar
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from block_wise.baselines import PlainClassifier, train_end_to_end
+from block_wise.section import Section, minibatches, over_seeds
+from closing import Check
+from tokenomics_local_llm.diffusion_blocks.classification import ClassDenoiser, classify
+from tokenomics_local_llm.diffusion_blocks.image import ImageDenoiser, sample_images
+from tokenomics_local_llm.diffusion_blocks.schedule import NoiseSchedule
+from tokenomics_local_llm.diffusion_blocks.stack import BlockTraining, Stack, load_stack, train_blocks
+
+__all__ = ["classification", "drawing"]
+
+SEEDS = (0, 1, 2)
+BLOCKS, LAYERS = 3, 6
+BATCH = 64
+TEST_IMAGES = 450
+CLASSIFIER_UPDATES, DRAWING_UPDATES = 1200, 450
+CLASSIFIER_LEARNING_RATE = 3e-3
+CLASSIFIER = {"image_size": 8, "patch": 4, "classes": 10, "width": 64, "heads": 4}
+PAINTER = {"image_size": 8, "patch": 2, "classes": 10, "width": 48, "heads": 4}
+PAINTER_LEARNING_RATE = 2e-3
+POINTS = 20
+PROJECTIONS = 500
+Spacing = Literal["equal_probability", "log_uniform"]
+D = TypeVar("D", bound=torch.nn.Module)
+
+
+def images_and_labels() -> tuple[Tensor, Tensor]:
+    """Images with standard deviation 0.5, (N, 1, 8, 8), in an order of chance, and labels."""
+    bunch = load_digits()
+    order = torch.randperm(len(bunch.target), generator=torch.Generator().manual_seed(0))
+    pixels = torch.tensor(bunch.images, dtype=torch.float32)[order, None]
+    return (pixels - pixels.mean()) / pixels.std() * 0.5, torch.tensor(bunch.target)[order]
+
+
+def classification() -> Section:
+    """Accuracy on held-out images."""
+    images, labels = images_and_labels()
+    train, test = (images[TEST_IMAGES:], labels[TEST_IMAGES:]), (images[:TEST_IMAGES], labels[:TEST_IMAGES])
+    section = Section()
+    few = [plain_accuracy(train, test, seed, LAYERS // BLOCKS) for seed in SEEDS]
+    _row(section, f"end to end, {LAYERS // BLOCKS} layers", 1, CLASSIFIER_UPDATES, accuracy=over_seeds(few))
+    plain = [plain_accuracy(train, test, seed, LAYERS) for seed in SEEDS]
+    _row(section, f"end to end, {LAYERS} layers", 1, CLASSIFIER_UPDATES, accuracy=over_seeds(plain))
+    for name, updates in (("equal updates", CLASSIFIER_UPDATES), ("equal images", CLASSIFIER_UPDATES // BLOCKS)):
+        walked, first = zip(*(blocks_accuracy(train, test, seed, updates) for seed in SEEDS), strict=True)
+        _row(
+            section,
+            f"blocks, {name}",
+            BLOCKS,
+            updates,
+            accuracy=over_seeds(walked),
+            accuracy_of_the_first_block=over_seeds(first),
+        )
+        lost = 100 * (fmean(plain) - fmean(walked))
+        section.checks.append(
+            Check(
+                name=f"classification, {name}: points of accuracy lost to end-to-end, mean of {len(SEEDS)} seeds",
+                value=round(lost, 2),
+                goal="<= 1",
+                holds=lost <= 1,
+            )
+        )
+    return section
+
+
+def drawing() -> Section:
+    """Sliced Wasserstein distance of drawn images to held-out ones, and what drawing costs."""
+    images, labels = images_and_labels()
+    held_out = (images[:TEST_IMAGES], labels[:TEST_IMAGES])
+    train = (images[TEST_IMAGES:], labels[TEST_IMAGES:])
+    section = Section()
+    section.figures["distance of the training images themselves"] = round(distance(train[0], held_out[0]), 4)
+    arms: list[tuple[str, int, int, Spacing]] = [
+        ("end to end", 1, DRAWING_UPDATES, "equal_probability"),
+        ("blocks, equal updates", BLOCKS, DRAWING_UPDATES, "equal_probability"),
+        ("blocks, equal images", BLOCKS, DRAWING_UPDATES // BLOCKS, "equal_probability"),
+        ("blocks, equal updates, log-uniform", BLOCKS, DRAWING_UPDATES, "log_uniform"),
+    ]
+    found = {}
+    for name, blocks, updates, spacing in arms:
+        schedule = NoiseSchedule(blocks=blocks, spacing=spacing)
+        found[name] = [drawn_distance(train, held_out, schedule, updates, seed) for seed in SEEDS]
+        _row(
+            section,
+            name,
+            blocks,
+            updates,
+            layers_run_an_image=POINTS * LAYERS // blocks,
+            distance=over_seeds(found[name]),
+        )
+    for name in ("equal updates", "equal images"):
+        ratio = fmean(found[f"blocks, {name}"]) / fmean(found["end to end"])
+        section.checks.append(
+            Check(
+                name=f"digits, {name}: distance of drawn images, over end-to-end's, mean of {len(SEEDS)} seeds",
+                value=round(ratio, 3),
+                goal="<= 1.1 (level)",
+                holds=ratio <= 1.1,
+            )
+        )
+    pairs = zip(found["blocks, equal updates, log-uniform"], found["blocks, equal updates"], strict=True)
+    section.figures["log-uniform minus equal probability"] = over_seeds([uniform - equal for uniform, equal in pairs])
+    return section
+
+
+def plain_accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int, layers: int) -> float:
+    torch.manual_seed(seed)
+    model = PlainClassifier(layers=layers, **CLASSIFIER)
+    batches = shifted(minibatches(train, BATCH, CLASSIFIER_UPDATES, seed=seed), seed=seed)
+    settings = BlockTraining(learning_rate=CLASSIFIER_LEARNING_RATE, seed=seed)
+    train_end_to_end(model, batches, settings, steps=CLASSIFIER_UPDATES)
+    with torch.no_grad():
+        return accuracy(model(test[0]), test[1])
+
+
+def blocks_accuracy(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int, updates: int
+) -> tuple[float, float]:
+    """After the walk through all blocks, and of the first block alone, at the highest noise."""
+    stack = trained(
+        lambda: ClassDenoiser(layers=LAYERS // BLOCKS, **CLASSIFIER),
+        NoiseSchedule(blocks=BLOCKS),
+        lambda block: shifted(minibatches(train, BATCH, updates, seed=100 * seed + block), seed=seed),
+        BlockTraining(learning_rate=CLASSIFIER_LEARNING_RATE, seed=seed),
+        updates,
+    )
+    first = Stack(NoiseSchedule(blocks=1), stack.denoisers[:1])
+    walked, alone = (
+        classify(blocks, test[0], generator=torch.Generator().manual_seed(seed)) for blocks in (stack, first)
+    )
+    return accuracy(walked, test[1]), accuracy(alone, test[1])
+
+
+def shifted(batches: Iterable[tuple[Tensor, ...]], *, seed: int) -> Iterator[tuple[Tensor, ...]]:
+    """Images moved by up to a pixel either way: without, the blocks learn 1,347 images by heart."""
+    generator = torch.Generator().manual_seed(seed)
+    for images, labels in batches:
+        padded = torch.nn.functional.pad(images, (1, 1, 1, 1), value=float(images.min()))
+        corners = torch.randint(3, (len(images), 2), generator=generator).tolist()
+        moved = [image[:, y : y + 8, x : x + 8] for image, (y, x) in zip(padded, corners, strict=True)]
+        yield torch.stack(moved), labels
+
+
+def drawn_distance(
+    train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], schedule: NoiseSchedule, updates: int, seed: int
+) -> float:
+    stack = trained(
+        lambda: ImageDenoiser(layers=LAYERS // schedule.blocks, **PAINTER),
+        schedule,
+        lambda block: minibatches(train, BATCH, updates, seed=100 * seed + block),
+        BlockTraining(learning_rate=PAINTER_LEARNING_RATE, seed=seed),
+        updates,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = sample_images(stack, held_out[1].repeat(2), generator=generator, points=POINTS)
+    return distance(drawn, held_out[0])
+
+
+def trained(
+    build: Callable[[], D],
+    schedule: NoiseSchedule,
+    batches: Callable[[int], Iterable[tuple[Tensor, ...]]],
+    settings: BlockTraining,
+    updates: int,
+) -> Stack[D]:
+    with TemporaryDirectory() as folder:
+        train_blocks(build, schedule, batches, settings, steps=updates, folder=Path(folder))
+        return load_stack(build, schedule, Path(folder))
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    return float((logits.argmax(-1) == labels).float().mean())
+
+
+def distance(first: Tensor, second: Tensor) -> float:
+    """Sliced Wasserstein-2 distance (Rabin et al. 2011): of quantiles along directions of chance, the same for all."""
+    directions = torch.randn(64, PROJECTIONS, generator=torch.Generator().manual_seed(0))
+    directions /= directions.norm(dim=0)
+    levels = (torch.arange(200) + 0.5) / 200
+    one, other = (torch.quantile(images.flatten(1) @ directions, levels, dim=0) for images in (first, second))
+    return float((one - other).square().mean().sqrt())
+
+
+def _row(section: Section, arm: str, blocks: int, updates: int, **figures: object) -> None:
+    section.row(
+        arm=arm,
+        blocks=blocks,
+        updates_a_block=updates,
+        updates=blocks * updates,
+        images=blocks * updates * BATCH,
+        **figures,
+    )

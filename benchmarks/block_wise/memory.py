@@ -1,0 +1,205 @@
+"""What fine-tuning SmolLM2-135M takes, one way of training a process.
+
+Each process loads the model, takes two steps and reports; the peak begins to count once the model is loaded. Every
+way computes the loss in chunks, but for the one that shows what that saves.
+
+Freed memory goes back to the system at once, as with `tokenomics-llm finetune`, so that the peak is that of what is
+used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlamaForCausalLM
+
+from block_wise.lora import has_peft, with_lora
+from block_wise.section import Section
+from closing import Check
+from tokenomics_local_llm.diffusion_blocks.allocator import return_freed_memory
+from tokenomics_local_llm.diffusion_blocks.cross_entropy import chunked_cross_entropy
+from tokenomics_local_llm.diffusion_blocks.partition import Partition
+from tokenomics_local_llm.diffusion_blocks.probe import (
+    forget_peak,
+    peak_cuda_bytes,
+    peak_resident_bytes,
+    saved_for_backward,
+    state_bytes,
+)
+from tokenomics_local_llm.smollm2 import load_smollm2
+
+__all__ = ["memory"]
+
+BLOCKS = 6
+BATCH, LENGTH = 1, 512
+STEPS = 2
+
+Way = Callable[[Any], object]
+"""Lets a model's parameters be trained, or not."""
+
+
+def nothing(model: Any) -> None:
+    model.requires_grad_(False)
+
+
+def everything(model: Any) -> None:
+    model.requires_grad_(True)
+
+
+def block(number: int) -> Way:
+    def way(model: Any) -> None:
+        Partition(model, BLOCKS).train_only(number)
+
+    return way
+
+
+def two_layers_and_the_ends(model: Any) -> None:
+    """LISA (Pan et al. 2024, arXiv 2403.17919): embedding, head, and two layers drawn anew from time to time."""
+    model.requires_grad_(False)
+    model.get_input_embeddings().requires_grad_(True)
+    for layer in (7, 22):
+        model.model.layers[layer].requires_grad_(True)
+
+
+def one_layer(model: Any) -> None:
+    """BAdam (Luo et al. 2024, arXiv 2404.02827), a layer a block; the lowest, which saves the most."""
+    Partition(model, len(model.model.layers)).train_only(0)
+
+
+WAYS: dict[str, Way] = {
+    "nothing (the model loaded, one evaluation)": nothing,
+    "full": everything,
+    "full, logits whole": everything,
+    "full, checkpointed": everything,
+    "LoRA": with_lora,
+    "LISA-style": two_layers_and_the_ends,
+    "BAdam-style": one_layer,
+    **{f"block {number} of {BLOCKS}": block(number) for number in (0, BLOCKS - 1)},
+    f"block 0 of {BLOCKS}, checkpointed": block(0),
+}
+
+
+def memory() -> Section:
+    """One process a way."""
+    section = Section(figures={"tokens a step": BATCH * LENGTH, "steps": STEPS, "dtype": "float32"})
+    with TemporaryDirectory() as folder:
+        load_smollm2(torch.float32)[0].save_pretrained(folder)  # quicker to load than the wheel's file
+        for name in WAYS:
+            if name == "LoRA" and not has_peft():
+                section.figures[name] = "peft is not installed"
+            else:
+                section.row(way=name, **_in_a_process(name, folder))
+    section.checks.extend(_checks({row["way"]: row for row in section.rows}))
+    return section
+
+
+def _in_a_process(name: str, folder: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "block_wise.memory", folder, name]
+    here = Path(__file__).parents[1]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=here)
+    if ran.returncode:
+        raise RuntimeError(f"{name}: {ran.stderr}")
+    measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return measured
+
+
+def _checks(rows: dict[str, dict[str, Any]]) -> list[Check]:
+    full, own = rows["full"], rows[f"block 0 of {BLOCKS}"]
+    saving = rows[f"block 0 of {BLOCKS}, checkpointed"]
+    in_layers = rows["full"]["layer_bytes"]
+    share = own["trainable"] / in_layers
+    return [
+        Check(
+            name=f"memory: trained bytes of one block of {BLOCKS}, over those of all layers",
+            value=round(share, 6),
+            goal=f"1/{BLOCKS} exactly",
+            holds=own["trainable"] * BLOCKS == in_layers,
+        ),
+        Check(
+            name="memory: gradients and optimizer state of one block, over those of all layers",
+            value=round((own["gradients"] + own["optimizer"]) / (3 * in_layers), 6),
+            goal=f"1/{BLOCKS}, but for AdamW's counters",
+            holds=abs((own["gradients"] + own["optimizer"]) / (3 * in_layers) * BLOCKS - 1) < 1e-4,
+        ),
+        Check(
+            name=f"memory: peak of the costliest block of {BLOCKS}, over full fine-tuning's",
+            value=round(own["peak"] / full["peak"], 3),
+            goal="< 0.5",
+            holds=own["peak"] < 0.5 * full["peak"],
+        ),
+        Check(
+            name="memory: the same, the block's layers checkpointed and the full model's not",
+            value=round(saving["peak"] / full["peak"], 3),
+            goal="< 0.5",
+            holds=saving["peak"] < 0.5 * full["peak"],
+        ),
+        Check(
+            name="memory: the same, both checkpointed",
+            value=round(saving["peak"] / rows["full, checkpointed"]["peak"], 3),
+            goal="< 0.5",
+            holds=saving["peak"] < 0.5 * rows["full, checkpointed"]["peak"],
+        ),
+    ]
+
+
+def measure(folder: str, name: str) -> dict[str, Any]:
+    """Take two steps one way."""
+    torch.set_num_threads(1)
+    return_freed_memory()
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    layer_bytes = sum(parameter.numel() * 4 for parameter in model.model.layers.parameters())
+    partition = Partition(model, BLOCKS)
+    WAYS[name](model)
+    if "checkpointed" in name:
+        model.train()
+        partition.checkpoint_activations(True)
+    loaded = forget_peak()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5) if parameters else None
+    tokens = torch.randint(49_152, (BATCH, LENGTH + 1), generator=torch.Generator().manual_seed(0))
+    start = time.perf_counter()
+    saved_bytes = 0
+    for _ in range(STEPS):
+        with saved_for_backward(model) as saved, torch.set_grad_enabled(optimizer is not None):
+            loss = _loss(partition, tokens, whole="logits whole" in name)
+        saved_bytes = saved.total
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    state = state_bytes(model, optimizer)
+    return {
+        **asdict(state),
+        "layer_bytes": layer_bytes,
+        "saved": saved_bytes,
+        "loaded": loaded,
+        "peak": peak_resident_bytes(),
+        "peak_cuda": peak_cuda_bytes(),
+        "seconds_a_step": round((time.perf_counter() - start) / STEPS, 1),
+    }
+
+
+def _loss(partition: Partition, tokens: torch.Tensor, *, whole: bool) -> torch.Tensor:
+    hidden = partition.hidden(tokens[:, :-1])
+    if whole:
+        return nn.functional.cross_entropy(partition.head(hidden).flatten(0, 1), tokens[:, 1:].flatten())
+    return chunked_cross_entropy(hidden, tokens[:, 1:], partition.head, chunk_rows=128)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("way", choices=list(WAYS))
+    options = parser.parse_args()
+    print(json.dumps(measure(options.folder, options.way)))

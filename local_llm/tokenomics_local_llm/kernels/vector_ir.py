@@ -1,0 +1,378 @@
+"""LLVM's vector instructions as functions that numba code may call.
+
+numba neither holds vectors in variables nor reaches `vpdpbusd`, and it widens small integers to 64 bits; so the
+inner loop over packed codes and a few scalar steps are written as LLVM IR. The scalar ones are straight-line
+arithmetic that LLVM vectorises when a loop calls them, on any processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic as numba_intrinsic
+
+__all__ = [
+    "Avx2",
+    "Bfloat16",
+    "Float16",
+    "Float32",
+    "Generic",
+    "Vnni",
+    "compiled",
+    "exactly_compiled",
+    "exp2",
+    "half",
+    "larger",
+    "rounded",
+    "slot_dots",
+    "widened",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SLOTS: Final = 4
+"""2-bit codes in a byte."""
+LANES: Final = 16
+"""32-bit lanes in a row of codes."""
+DIGITS: Final = 2
+"""7-bit digits of a weight."""
+
+
+class Vnni(NamedTuple):
+    """The type of this tuple chooses `vpdpbusd` at compile time (numba has no empty tuples with names)."""
+
+    lanes: int = 16
+
+
+class Avx2(NamedTuple):
+    """Chooses `vpmaddubsw`."""
+
+    lanes: int = 8
+
+
+class Generic(NamedTuple):
+    """Chooses plain vector arithmetic."""
+
+    lanes: int = 8
+
+
+class Bfloat16(NamedTuple):
+    """Numbers in memory are bfloat16."""
+
+    size: int = 2
+
+
+class Float16(NamedTuple):
+    """Numbers in memory are IEEE half precision."""
+
+    size: int = 2
+
+
+class Float32(NamedTuple):
+    """Numbers in memory are single precision."""
+
+    size: int = 4
+
+
+def compiled(function: Function) -> Function:
+    """Compile on first call, keep the machine code on disk, and let other threads run meanwhile.
+
+    Sums may be reordered and products fused, but infinities and NaNs are not given: masks use finite numbers.
+    """
+    relaxed = {"nnan", "ninf", "nsz", "reassoc", "contract"}
+    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=relaxed)(function)
+    return made
+
+
+def exactly_compiled(function: Function) -> Function:
+    """The same with IEEE arithmetic in the order written, so that results equal NumPy's bit for bit."""
+    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return made
+
+
+def _intrinsic(function: Function) -> Function:
+    made: Function = numba_intrinsic(prefer_literal=True)(function)
+    return made
+
+
+_BYTE: Final = ir.IntType(8)
+_SHORT: Final = ir.IntType(16)
+_INT: Final = ir.IntType(32)
+_FLOAT: Final = ir.FloatType()
+
+
+def _vector(element: ir.Type, lanes: int) -> ir.Type:
+    return ir.VectorType(element, lanes)
+
+
+def _splat(element: ir.Type, lanes: int, value: int) -> ir.Constant:
+    return ir.Constant(_vector(element, lanes), [value] * lanes)
+
+
+def _call(builder: Any, name: str, result: ir.Type, arguments: Sequence[Any]) -> Any:
+    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
+
+
+def _dot_vnni(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
+    return _call(builder, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, codes, weights])
+
+
+def _dot_avx2(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
+    """Saturates nowhere: a byte of codes is at most 192, a digit at most 64 in size, and two products are added."""
+    as_bytes = [builder.bitcast(value, _vector(_BYTE, 32)) for value in (codes, weights)]
+    pairs = _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _vector(_SHORT, 16), as_bytes)
+    fours = _call(builder, "llvm.x86.avx2.pmadd.wd", total.type, [pairs, _splat(_SHORT, 16, 1)])
+    return builder.add(total, fours)
+
+
+def _dot_generic(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
+    """Even and odd bytes by themselves, as 16-bit products; two of them fit into 16 bits (see `_dot_avx2`)."""
+    wide = _vector(_SHORT, 16)
+    codes, weights = builder.bitcast(codes, wide), builder.bitcast(weights, wide)
+    eight = _splat(_SHORT, 16, 8)
+    even = builder.mul(builder.and_(codes, _splat(_SHORT, 16, 0xFF)), builder.ashr(builder.shl(weights, eight), eight))
+    odd = builder.mul(builder.lshr(codes, eight), builder.ashr(weights, eight))
+    pairs = builder.bitcast(builder.add(even, odd), total.type)
+    sixteen = _splat(_INT, 8, 16)
+    fours = builder.add(builder.ashr(builder.shl(pairs, sixteen), sixteen), builder.ashr(pairs, sixteen))
+    return builder.add(total, fours)
+
+
+# Lanes of one vector, heads at a time (so that all sums stay in registers), and the dot product.
+_DOTS: Final = {Vnni: (16, 2, _dot_vnni), Avx2: (8, 1, _dot_avx2), Generic: (8, 1, _dot_generic)}
+
+
+@_intrinsic
+def slot_dots(
+    _context: Any,
+    instructions: Any,
+    codes: Any,
+    start: Any,
+    rows: Any,
+    weights: Any,
+    weight_start: Any,
+    digit_stride: Any,
+    half_stride: Any,
+    heads: Any,
+    out: Any,
+    out_start: Any,
+    slot_stride: Any,
+    head_stride: Any,
+) -> Any:
+    """Multiply rows of codes by weights, exactly; called inside compiled code.
+
+    A row is 16 lanes of four bytes, a byte four 2-bit codes, one for each slot. For lane l, slot s and head h it
+    writes sum over rows r and bytes j of code[r, l, j, s] * weight[h, r, j] to
+    `out[out_start + s * slot_stride + h * head_stride + l]`, where weight = 128 * high + low, two digits of
+    -64..64 that `weights` holds as bytes: four to an int32, at `weight_start + (2 * h + digit) * digit_stride + r`.
+
+    Codes are never shifted into place: slot s is masked where it lies, which multiplies its sum by 4^s, and the
+    sum is shifted back once at the end.
+
+    Args:
+        instructions: An instance of `Vnni`, `Avx2` or `Generic`.
+        codes: uint8, contiguous.
+        start: Of the first row, in bytes.
+        rows: How many, 64 bytes apart.
+        weights: int32, contiguous.
+        weight_start: Of the first head's high digits.
+        digit_stride: From a head's high digits to its low ones.
+        half_stride: From the weights of slots 0 and 1 to those of 2 and 3; 0 if they are the same.
+        heads: 1 or 2, a constant.
+        out: int32, contiguous.
+        out_start: Of the first head's first slot.
+        slot_stride: Between slots.
+        head_stride: Between heads.
+    """
+    lanes, at_once, dot = _DOTS[instructions.instance_class]
+    every_head = range(heads.literal_value)
+    signature = types.void(
+        instructions, codes, types.intp, types.intp, weights, types.intp, types.intp, types.intp, heads, out,
+        types.intp, types.intp, types.intp,
+    )  # fmt: skip
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (_, code_array, at, count, weight_array, weight_at, digit_step, half_step, _, out_array, out_at, slot_step,
+         head_step) = arguments  # fmt: skip
+        code_data = _data(context, builder, signature.args[1], code_array)
+        weight_data = _data(context, builder, signature.args[4], weight_array)
+        out_data = _data(context, builder, signature.args[9], out_array)
+        index = at.type
+        vector = _vector(_INT, lanes)
+
+        def times(value: Any, factor: int) -> Any:
+            return builder.mul(value, ir.Constant(index, factor))
+
+        def weight(slot: int, head: int, digit: int, row: Any) -> Any:
+            first = builder.add(weight_at, half_step) if slot >= SLOTS // 2 else weight_at
+            where = builder.add(builder.add(first, times(digit_step, DIGITS * head + digit)), row)
+            return _broadcast(builder, builder.load(builder.gep(weight_data, [where])), lanes)
+
+        for first_lane in range(0, LANES, lanes):
+            for first_head in range(0, len(every_head), at_once):
+                some_heads = every_head[first_head : first_head + at_once]
+                sums = {
+                    (slot, head, digit): cgutils.alloca_once(builder, vector)
+                    for slot in range(SLOTS)
+                    for head in some_heads
+                    for digit in range(DIGITS)
+                }
+                for cell in sums.values():
+                    builder.store(ir.Constant(vector, None), cell)
+                with cgutils.for_range(builder, count) as loop:
+                    where = builder.add(at, builder.add(times(loop.index, 64), ir.Constant(index, 4 * first_lane)))
+                    row = _load(builder, builder.gep(code_data, [where]), vector)
+                    for (slot, head, digit), cell in sums.items():
+                        masked = builder.and_(row, _splat(_INT, lanes, 0x03030303 << 2 * slot))
+                        factor = weight(slot, head, digit, loop.index)
+                        builder.store(dot(builder, builder.load(cell), masked, factor), cell)
+                for slot in range(SLOTS):
+                    for head in some_heads:
+                        high, low = (builder.load(sums[slot, head, digit]) for digit in range(DIGITS))
+                        both = builder.add(builder.shl(high, _splat(_INT, lanes, 7)), low)
+                        total = builder.ashr(both, _splat(_INT, lanes, 2 * slot))
+                        where = builder.add(out_at, builder.add(times(slot_step, slot), times(head_step, head)))
+                        where = builder.add(where, ir.Constant(index, first_lane))
+                        _store(builder, total, builder.gep(out_data, [where]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def _load(builder: Any, pointer: Any, vector: ir.Type) -> Any:
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=1)
+
+
+def _store(builder: Any, value: Any, pointer: Any) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=4)
+
+
+def _broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
+    vector = _vector(scalar.type, lanes)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_INT, 0))
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), _splat(_INT, lanes, 0))
+
+
+def _float(value: float) -> ir.Constant:
+    return ir.Constant(_FLOAT, value)
+
+
+def _bits(builder: Any, value: Any) -> Any:
+    return builder.bitcast(value, _INT)
+
+
+# Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits. Reading it as bits
+# keeps relaxed arithmetic from taking the addition back.
+_MAGIC: Final = 12582912.0
+_MAGIC_BITS: Final = 0x4B400000
+
+
+def _rounded(builder: Any, value: Any) -> Any:
+    return builder.sub(_bits(builder, builder.fadd(value, _float(_MAGIC))), ir.Constant(_INT, _MAGIC_BITS))
+
+
+@_intrinsic
+def rounded(_context: Any, value: Any) -> Any:
+    """A float32 below 2^22 in size, rounded to the nearest int32, ties to even."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _rounded(builder, arguments[0])
+
+    return types.int32(types.float32), generate
+
+
+@_intrinsic
+def larger(_context: Any, first: Any, second: Any) -> Any:
+    """The larger of two float32: of numba's own `max` LLVM makes no vectors."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        maximum = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_FLOAT, [_FLOAT, _FLOAT]), "llvm.maxnum.f32"
+        )
+        return builder.call(maximum, arguments, fastmath=("nnan", "nsz"))
+
+    return types.float32(types.float32, types.float32), generate
+
+
+_LOWEST: Final = -125.0
+_DEGREE: Final = 6
+
+
+@_intrinsic
+def exp2(_context: Any, value: Any) -> Any:
+    """2 to the power of a float32 of at most 0, within 1e-7 of its size; 0 below 2^-125."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given = arguments[0]
+        small = builder.fcmp_ordered("<", given, _float(_LOWEST))
+        power = builder.select(small, _float(_LOWEST), given)
+        whole = _rounded(builder, power)
+        part = builder.fsub(power, builder.sitofp(whole, _FLOAT))
+        series = _float(math.log(2) ** _DEGREE / math.factorial(_DEGREE))
+        for degree in reversed(range(_DEGREE)):
+            series = builder.fadd(builder.fmul(series, part), _float(math.log(2) ** degree / math.factorial(degree)))
+        scale = builder.shl(builder.add(whole, ir.Constant(_INT, 127)), ir.Constant(_INT, 23))
+        result = builder.fmul(series, builder.bitcast(scale, _FLOAT))
+        return builder.select(small, _float(0.0), result)
+
+    return types.float32(types.float32), generate
+
+
+def _half(builder: Any, bits: Any) -> Any:
+    """Shift exponent and fraction into a float32's place, and multiply by 2^112 to make good the exponents' biases."""
+    wide = builder.zext(bits, _INT)
+    size = builder.shl(builder.and_(wide, ir.Constant(_INT, 0x7FFF)), ir.Constant(_INT, 13))
+    scaled = builder.fmul(builder.bitcast(size, _FLOAT), _float(2.0**112))
+    sign = builder.shl(builder.and_(wide, ir.Constant(_INT, 0x8000)), ir.Constant(_INT, 16))
+    return builder.bitcast(builder.or_(_bits(builder, scaled), sign), _FLOAT)
+
+
+@_intrinsic
+def half(_context: Any, bits: Any) -> Any:
+    """The float32 that the bits of a finite float16 stand for: numba has no half precision on processors."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _half(builder, arguments[0])
+
+    return types.float32(types.uint16), generate
+
+
+def _widen_bfloat(builder: Any, bits: Any) -> Any:
+    return builder.bitcast(builder.shl(builder.zext(bits, _INT), ir.Constant(_INT, 16)), _FLOAT)
+
+
+def _widen_nothing(builder: Any, value: Any) -> Any:
+    return value
+
+
+_WIDENED: Final = {
+    Bfloat16: (_SHORT, _widen_bfloat),
+    Float16: (_SHORT, _half),
+    Float32: (_FLOAT, _widen_nothing),
+}
+
+
+@_intrinsic
+def widened(_context: Any, kind: Any, address: Any, index: Any) -> Any:
+    """The number at `index` of those that start at `address`, an integer, as float32.
+
+    `kind` is an instance of `Bfloat16`, `Float16` or `Float32`.
+    """
+    element, widen = _WIDENED[kind.instance_class]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[1], element.as_pointer())
+        return widen(builder, builder.load(builder.gep(pointer, [arguments[2]])))
+
+    return types.float32(kind, types.intp, types.intp), generate

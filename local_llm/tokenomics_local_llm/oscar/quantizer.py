@@ -1,0 +1,196 @@
+"""Rows of a rotated head to 2-bit codes: the reference that every kernel is compared with.
+
+A row is one token of one head. First each group gets a range, a minimum and a step in float16; then the codes are
+chosen; then the range is scaled. The last step matters more than it looks: codes of least error shrink a row by some
+percent, and while other errors average out over many tokens, what is shrunk stays shrunk, so that logits of a long
+history lose what they had over those of the windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from tokenomics_local_llm.oscar.packing import PackedTokens, pack_codes
+
+__all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of", "quantize"]
+
+_TOP: Final = 3  # the largest code
+_SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
+_PLAUSIBLE_LOSS: Final = (0.8, 1.25)  # a row may be all but orthogonal to what is stored of it
+_SHRUNK: Final = (0.55, 0.7, 0.85, 1.0)
+"""Ends of the ranges that are searched, as shares of the way from a group's mean to its extremes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerRecipe:
+    """How the rows of one side, keys or values, become codes."""
+
+    clip_ratio: float | None = None
+    """The share of a row's entries that clipping leaves alone, as OSCAR does it: the range is what is left then, and 0
+    clips nothing. `None` searches for the range of least squared error instead."""
+    stretch: float = 1.0
+    """How much of what rounding took from a row's component along itself, in the metric of what reads it, scaling the
+    range gives back: 0 nothing, 1 all."""
+    group_size: int | None = None
+    """Channels that share one scale and one minimum; `None` is the whole head."""
+    centred: bool = True
+    """Whether the mean over the calibration text is subtracted first; costs the reader nothing."""
+    damping: float | None = 0.1
+    """Rounds channel after channel, each answering for the errors before it, in the metric of what reads the row; the
+    metric is damped by this share of its mean diagonal. `None` rounds each channel to the nearest code."""
+
+    def __post_init__(self) -> None:
+        if self.clip_ratio is not None and not 0 <= self.clip_ratio <= 1:
+            raise ValueError(f"clip_ratio must lie between 0 and 1, or be None, got {self.clip_ratio}")
+        if self.damping is not None and self.damping <= 0:
+            raise ValueError(f"damping must be above 0, or None to round to the nearest code, got {self.damping}")
+
+    @classmethod
+    def as_published(cls, clip_ratio: float) -> QuantizerRecipe:
+        """OSCAR's own: clipped, not centred, each channel to the nearest code."""
+        return cls(clip_ratio=clip_ratio, stretch=0.0, centred=False, damping=None)
+
+
+def quantize(
+    rows: Tensor, recipe: QuantizerRecipe, *, feedback: Tensor | None = None, metric: Tensor | None = None
+) -> PackedTokens:
+    """Rotated, centred rows to codes.
+
+    Args:
+        rows: (B, H, T, D), floating.
+        recipe: Range and groups.
+        feedback: What `feedback_of_metric` returns, (H or 1, D, D); `None` rounds to the nearest code.
+        metric: In which a row's component along itself is taken, (H or 1, D, D); `None` is that of plain squares.
+
+    Raises:
+        ValueError: If the group size does not divide D.
+    """
+    rows = rows.float()
+    grouped = rows.reshape(*rows.shape[:-1], groups_of(rows.shape[-1], recipe.group_size), -1)
+    if recipe.clip_ratio is None:
+        minimum, step = _searched_range(grouped)
+    else:
+        limit = clip_threshold(rows, recipe.clip_ratio).unsqueeze(-1)
+        minimum, step = _range(*torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True))
+    minimum, step = minimum.half(), step.clamp_min(_SMALLEST_STEP).half()
+    codes = _codes(grouped, minimum.float(), step.float(), feedback)
+    if recipe.stretch:
+        stored = (minimum.float() + step.float() * codes.view_as(grouped)).flatten(-2)
+        factor = 1 + recipe.stretch * (_loss(rows, stored, metric)[..., None, None] - 1)
+        minimum, step = (minimum.float() * factor).half(), (step.float() * factor).clamp_min(_SMALLEST_STEP).half()
+    return PackedTokens(codes=pack_codes(codes), scale=step.squeeze(-1), minimum=minimum.squeeze(-1))
+
+
+def clip_threshold(rows: Tensor, clip_ratio: float) -> Tensor:
+    """The size beyond which entries of each row are clipped, (..., 1): infinite when nothing is.
+
+    The entry of rank floor(clip_ratio * D) in ascending order of size, exactly as OSCAR sorts it in prefill; its
+    bisection in decode is a little tighter.
+    """
+    if clip_ratio <= 0:
+        return torch.full_like(rows[..., :1], torch.inf)
+    channels = rows.shape[-1]
+    rank = min(int(clip_ratio * channels), channels - 1)
+    threshold: Tensor = rows.abs().kthvalue(rank + 1, dim=-1, keepdim=True).values
+    return threshold
+
+
+def feedback_of_metric(metric: Tensor, damping: float) -> Tensor:
+    """What each channel's rounding error adds to the channels after it.
+
+    The error e of a row costs e M e^T. With M = F D F^T, F unit upper triangular, that is the sum of D_j (e F)_j^2,
+    so channel j is best rounded after adding the earlier errors times F's column j (the rounding of GPTQ and LDLQ).
+
+    Args:
+        metric: M, (..., D, D), positive semidefinite.
+        damping: Added to the diagonal, as a share of its mean.
+
+    Returns:
+        The part of F above the diagonal, (..., D, D), float32.
+    """
+    exact = metric.double()
+    size = exact.shape[-1]
+    level = exact.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    damped = exact + damping * level * torch.eye(size, dtype=torch.float64, device=metric.device)
+    upper = torch.linalg.cholesky(damped.flip(-1, -2)).flip(-1, -2)
+    unit = upper / upper.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    strict: Tensor = unit.triu(1).float()
+    return strict
+
+
+def groups_of(channels: int, group_size: int | None) -> int:
+    """Scales of a head.
+
+    Raises:
+        ValueError: If the group size does not divide the head size.
+    """
+    size = group_size or channels
+    if channels % size:
+        raise ValueError(f"group_size must divide the head size, got group_size={size} and head size {channels}")
+    return channels // size
+
+
+def _range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    return low, ((high - low) / _TOP).clamp_min(_SMALLEST_STEP)
+
+
+def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the ranges between shrunken extremes, each fitted to its own codes, the one of least squared error."""
+    low, high = grouped.aminmax(dim=-1, keepdim=True)
+    mean = grouped.mean(-1, keepdim=True)
+    best_minimum, best_step = _range(low, high)
+    least = torch.full_like(low, torch.inf)
+    for below, above in product(_SHRUNK, repeat=2):
+        narrow = _range(mean + (low - mean) * below, mean + (high - mean) * above)
+        minimum, step = _fitted_range(grouped, *narrow)
+        error = (grouped - minimum - step * _nearest(grouped, minimum, step)).square().sum(-1, keepdim=True)
+        better = error < least
+        least = torch.where(better, error, least)
+        best_minimum = torch.where(better, minimum, best_minimum)
+        best_step = torch.where(better, step, best_step)
+    return best_minimum, best_step
+
+
+def _loss(rows: Tensor, stored: Tensor, metric: Tensor | None) -> Tensor:
+    """A row's size over its stored form's component along it, (B, H, T)."""
+    weighed = rows if metric is None else rows @ metric.to(rows.device)
+    loss = (weighed * rows).sum(-1) / (weighed * stored).sum(-1)
+    return torch.where(torch.isfinite(loss), loss, 1.0).clamp(*_PLAUSIBLE_LOSS)
+
+
+def _fitted_range(grouped: Tensor, minimum: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """The range fitted to its nearest codes by least squares; a group of a single code keeps the range it has."""
+    codes = _nearest(grouped, minimum, step)
+    row_mean, code_mean = grouped.mean(-1, keepdim=True), codes.mean(-1, keepdim=True)
+    row_part, code_part = grouped - row_mean, codes - code_mean
+    fitted = (row_part * code_part).sum(-1, keepdim=True) / code_part.square().sum(-1, keepdim=True)
+    usable = torch.isfinite(fitted) & (fitted > _SMALLEST_STEP)
+    return torch.where(usable, row_mean - fitted * code_mean, minimum), torch.where(usable, fitted, step)
+
+
+def _nearest(rows: Tensor, minimum: Tensor, step: Tensor) -> Tensor:
+    return ((rows - minimum) / step + 0.5).floor_().clamp_(0, _TOP)
+
+
+def _codes(grouped: Tensor, minimum: Tensor, step: Tensor, feedback: Tensor | None) -> Tensor:
+    if feedback is None:
+        return _nearest(grouped, minimum, step).flatten(-2)
+    low, width = (part.expand_as(grouped).flatten(-2) for part in (minimum, step))
+    return _sequential(grouped.flatten(-2), low, width, feedback.to(grouped.device))
+
+
+def _sequential(rows: Tensor, low: Tensor, width: Tensor, feedback: Tensor) -> Tensor:
+    codes = torch.empty_like(rows)
+    target = rows.clone()
+    for channel in range(rows.shape[-1]):
+        start, step = low[..., channel], width[..., channel]
+        code = _nearest(target[..., channel], start, step)
+        codes[..., channel] = code
+        error = start + code * step - rows[..., channel]
+        target[..., channel + 1 :] -= error.unsqueeze(-1) * feedback[:, None, channel, channel + 1 :]
+    return codes
