@@ -21,6 +21,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from operator import itemgetter
+from struct import Struct
 from typing import Any, Final, NoReturn
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -39,6 +40,7 @@ _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _FINGERPRINT_BYTES: Final = 8
 _FINGERPRINT_DIGITS: Final = 2 * _FINGERPRINT_BYTES
 _KEY_ID_BYTES: Final = 4
+_LENGTH: Final = Struct(">Q")
 _DAY_NS: Final = 86_400 * 10**9
 
 
@@ -158,12 +160,12 @@ def _framed(parts: Iterable[str | bytes]) -> bytes:
     framed: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        framed += (len(data).to_bytes(8, "big"), data)
+        framed += (_LENGTH.pack(len(data)), data)
     return b"".join(framed)
 
 
 def canonical(
-    value: Any, *, expand: Expansion = lambda _: None, max_leaves: int = 1_000, max_characters: int = 65_536
+    value: Any, *, expand: Expansion | None = None, max_leaves: int = 1_000, max_characters: int = 65_536
 ) -> bytes | None:
     """A value as bytes that are the same for equal values, in whatever order its mappings and sets were filled.
 
@@ -209,7 +211,7 @@ class _Writer:
 
     __slots__ = ("_characters", "_expand", "_leaves", "parts")
 
-    def __init__(self, expand: Expansion, *, leaves: int, characters: int) -> None:
+    def __init__(self, expand: Expansion | None, *, leaves: int, characters: int) -> None:
         self.parts: list[str] = []
         self._expand = expand
         self._leaves = leaves
@@ -283,7 +285,7 @@ class _Writer:
             self.parts = written_so_far
 
     def _write_other(self, value: Any, kind: type, depth: int) -> None:
-        if (expanded := self._expand(value)) is not None:
+        if self._expand is not None and (expanded := self._expand(value)) is not None:
             self._write_object(*expanded, depth)
         elif kind is list or kind is tuple:
             self._write_sequence(value, depth)

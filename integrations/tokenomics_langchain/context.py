@@ -348,10 +348,9 @@ def _state(message: BaseMessage, content: Any) -> _State:
 
     Runs for many messages of every call, so the common types come first.
     """
+    if type(message) is AIMessage:
+        return AIMessage, content, message.tool_calls or message.invalid_tool_calls, message.id
     kind = type(message)
-    if kind is AIMessage:
-        fields = message.__dict__  # an attribute of a Pydantic model takes three times as long
-        return AIMessage, content, fields.get("tool_calls") or fields.get("invalid_tool_calls"), fields.get("id")
     if kind in _WITHOUT_CALLS:
         return kind, content, None, message.id
     return (kind, _role(message)), content, _calls(message), message.id
