@@ -370,7 +370,7 @@ def _role(message: BaseMessage) -> tuple[str, str]:
 def _names(message: BaseMessage) -> list[tuple[str, str]]:
     """What a copy of a message can be known again by, the surest first."""
     names = [] if message.id is None else [("message", message.id)]
-    if ToolMessage in type(message).__mro__:  # ten times as fast as isinstance, where it is none
+    if type(message) is not AIMessage and isinstance(message, ToolMessage):  # which is slow where it is none
         names.append(("tool call", message.tool_call_id))
     return names
 
