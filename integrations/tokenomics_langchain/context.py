@@ -197,11 +197,11 @@ class Conversation:
             production = hashed.production or self._production(hashed.message)
             counted = production is not None and production.hash == hashed.hash
             hashed.block = ContextBlock(
-                hashed.hash,
-                hashed.role,
-                hashed.size,
-                production.tokens if production is not None and counted else None,
-                None if production is None else production.span_id,
+                hash=hashed.hash,
+                role=hashed.role,
+                size=hashed.size,
+                tokens=production.tokens if production is not None and counted else None,
+                producer=None if production is None else production.span_id,
             )
         return hashed.block
 
