@@ -105,7 +105,7 @@ def request_attributes(
 
 
 def response_attributes(result: LLMResult) -> Attributes:
-    """The response half of an inference span, but for the usage: id, model and finish reasons."""
+    """The response half of an inference span, but for the usage: id, model, finish reasons, and a local model's cache."""
     generations = _generations(result)
     sources: list[Mapping[str, Any]] = []
     reasons: list[str] = []
@@ -123,7 +123,7 @@ def response_attributes(result: LLMResult) -> Attributes:
         attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
     if reasons:
         attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
-    return attributes
+    return attributes | _converted(sources, _LOCAL_CACHE)
 
 
 def token_usage(result: LLMResult) -> TokenUsage | None:
@@ -280,6 +280,11 @@ def provider_name(value: object) -> str | None:
     return None if name is None else _PROVIDERS.get(name, name)
 
 
+def _converted(sources: Iterable[Mapping[str, Any]], rules: _Rules) -> Attributes:
+    found = ((attribute, next(_lookup(sources, name), None), convert) for name, (attribute, convert) in rules.items())
+    return known(*((attribute, convert(value)) for attribute, value, convert in found))
+
+
 _Rules = Mapping[str, tuple[str, Callable[[object], AttributeValue | None]]]
 
 # The integrations' own names; where several mean the same, the later one wins.
@@ -300,6 +305,12 @@ _PARAMETERS: Final[_Rules] = {
     "frequency_penalty": (semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY, _double),
     "presence_penalty": (semconv.GEN_AI_REQUEST_PRESENCE_PENALTY, _double),
     "stop": (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts),
+}
+# What ChatLocalLLM says of its key-value cache.
+_LOCAL_CACHE: Final[_Rules] = {
+    "kv_cache": (semconv.KV_CACHE_KIND, _text),
+    "kv_cache_bits_per_element": (semconv.KV_CACHE_BITS, _double),
+    "kv_cache_bytes": (semconv.KV_CACHE_BYTES, _integer),
 }
 _STANDARD_PARAMETERS: Final[_Rules] = {
     "ls_provider": (semconv.GEN_AI_PROVIDER_NAME, provider_name),
