@@ -48,7 +48,12 @@ _POSITIVE = click.IntRange(min=1)
 @click.option("--length", type=_POSITIVE, default=512, show_default=True, help="Tokens a row.")
 @click.option("--learning-rate", type=float, default=_DEFAULT.learning_rate, show_default=True, help="The highest.")
 @click.option("--objective", type=click.Choice(["exact", "local"]), default="exact", show_default=True)
-@click.option("--checkpointing", is_flag=True, help="Less memory, a third more time.")
+@click.option(
+    "--checkpointing/--no-checkpointing",
+    default=_DEFAULT.checkpointing,
+    show_default=True,
+    help="Compute layers twice: less memory, a third more time.",
+)
 @click.option(
     "--workers", is_flag=True, help="Train all blocks of a pass from the same weights, then merge; for torchrun."
 )
