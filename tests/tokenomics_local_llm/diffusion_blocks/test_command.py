@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import random
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 from tokenomics_local_llm import LocalModel, load_model
 from tokenomics_local_llm.commands import main
@@ -20,10 +27,13 @@ def folder(tiny: LocalModel, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def finetune(folder: Path, *options: str) -> Result:
+def arguments(folder: Path, output: str = "tuned", model: str = "model") -> list[str]:
     small = ["--blocks", "2", "--passes", "1", "--steps", "4", "--length", "16", "--learning-rate", "0.01"]
-    given = ["finetune", str(folder / "model"), str(folder / "data.txt"), "-o", str(folder / "tuned")]
-    return CliRunner().invoke(main, [*given, *small, *options])
+    return ["finetune", str(folder / model), str(folder / "data.txt"), "-o", str(folder / output), *small]
+
+
+def finetune(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, [*arguments(folder), *options])
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers"]], ids=["in turn", "in rounds"])
@@ -60,11 +70,50 @@ def test_what_cannot_be_done_is_said_in_one_line(folder: Path, options: list[str
 
 def test_losses_are_written_for_tensorboard(folder: Path) -> None:
     pytest.importorskip("tensorboard", reason="comes with the extra `training`")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
 
     result = finetune(folder, "--log-dir", str(folder / "log"))
 
     assert result.exit_code == 0, result.output
-    assert list((folder / "log").glob("events.out.tfevents.*"))
+    (events,) = (folder / "log").glob("events.out.tfevents.*")
+    written = [
+        (value.tag, event.step) for event in loader.EventFileLoader(str(events)).Load() for value in event.summary.value
+    ]
+    assert [step for tag, step in written if tag == "loss/train"] == list(range(1, 9))  # 2 visits of 4 steps
+    assert [step for tag, step in written if tag == "loss/held out"] == [1, 2]
+    assert {("loss/block 0", 1), ("loss/block 1", 2), ("kl", 2)} <= set(written)
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers"]], ids=["in turn", "in rounds"])
+def test_losses_are_drawn_beside_the_journal(folder: Path, workers: list[str]) -> None:
+    finetune(folder, *workers)
+
+    chart = ElementTree.parse(folder / "tuned.run" / "losses.svg")
+    names = {text.text for text in chart.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"held out", "block 0", "block 1"} <= names
+
+
+def test_a_kill_at_any_moment_loses_at_most_the_running_visit(folder: Path) -> None:
+    long = ["--passes", "12", "--steps", "6"]
+    command = [sys.executable, "-m", "tokenomics_local_llm.cli", *arguments(folder, "cut"), *long]
+    journal = folder / "cut.run" / "journal.json"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (journal.exists() and len(Journal.load(journal).attempts) >= 3):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+    done = Journal.load(journal).attempts
+
+    resumed = CliRunner().invoke(main, [*arguments(folder, "cut"), *long])
+    shutil.copytree(folder / "model", folder / "untouched")  # a process loads a model of one name once, and tunes it
+    whole = CliRunner().invoke(main, [*arguments(folder, "whole", "untouched"), *long])
+
+    assert resumed.exit_code == 0 == whole.exit_code, resumed.output + whole.output
+    assert process.returncode == -signal.SIGKILL or len(done) == 24
+    assert Journal.load(journal).attempts[: len(done)] == done
+    assert Journal.load(journal).attempts == Journal.load(folder / "whole.run" / "journal.json").attempts
+    cut, uncut = (load_file(folder / name / "model.safetensors") for name in ("cut", "whole"))
+    assert all(value.equal(uncut[name]) for name, value in cut.items())
 
 
 def test_logs_without_tensorboard_say_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

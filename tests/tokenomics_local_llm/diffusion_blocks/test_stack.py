@@ -57,6 +57,23 @@ def test_each_block_trains_to_the_same_whoever_trains_the_others(
     assert len(set(files(tmp_path / "all").values())) == 3
 
 
+def test_the_loss_of_each_step_is_told_with_its_block(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+
+    train_blocks(
+        build(ClassDenoiser),
+        SCHEDULE,
+        lambda block: [batch] * 2,
+        BlockTraining(),
+        steps=2,
+        folder=tmp_path,
+        on_step=lambda block, loss: told.append((block, loss)),
+    )
+
+    assert [block for block, _ in told] == [0, 0, 1, 1, 2, 2]
+    assert told[0][1] == pytest.approx(1.0986, abs=1e-4)  # ln 3: the head starts at zero
+
+
 def test_one_block_is_in_memory_at_a_time(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     alive: list[weakref.ref[nn.Module]] = []
 
