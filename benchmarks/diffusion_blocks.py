@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=204, help="updates of every arm of finetune, all blocks together")
     parser.add_argument("--arm", action="append", help="of finetune; all, if none is named")
     parser.add_argument("--results", type=Path, help="JSON file that keeps what the arms of finetune measured")
+    parser.add_argument("--charts", type=Path, help="folder for the charts of the sections, as SVG")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -107,6 +108,9 @@ def main() -> None:
         start = time.perf_counter()
         section = SECTIONS[name](options)
         checks.extend(section.checks)
+        for chart, drawn in section.charts.items() if options.charts else ():
+            options.charts.mkdir(parents=True, exist_ok=True)
+            (options.charts / f"{chart}.svg").write_text(drawn, encoding="utf-8")
         figures[name] = {"arms": section.rows, **section.figures, "seconds": round(time.perf_counter() - start)}
         for check in section.checks:
             print(f"  {'holds' if check.holds else 'FAILS'}  {check.name}: {check.value} ({check.goal})", flush=True)
