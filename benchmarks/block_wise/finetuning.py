@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData, finetu
 from tokenomics_local_llm.diffusion_blocks.objectives import exact_loss
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.rows import Example, Rows, pack, pad
-from tokenomics_local_llm.diffusion_blocks.visit import FineTuning
+from tokenomics_local_llm.diffusion_blocks.visit import FineTuning, train_visit
 from tokenomics_local_llm.model import LocalModel
 from tokenomics_local_llm.smollm2 import SMOLLM2, load_smollm2
 
@@ -44,6 +45,7 @@ __all__ = ["ARMS", "finetuning"]
 
 BLOCKS, PASSES = 6, 2
 BATCH, LENGTH = 1, 112
+LINES = 4000
 DEV_ROWS, TEST_ROWS, PROBE_ROWS, PROBE_LENGTH = 12, 32, 4, 128
 USUAL_RATES = {"full": 5e-5, "LoRA": 5e-4, "blocks": 1e-4}
 RATE_FACTOR, TUNING_STEPS = 3, 24
@@ -102,7 +104,8 @@ class Bench:
         return Judge(partition, self.data.held_out, self.data.probe, self.folder).read().held_out_loss
 
     def model(self) -> Any:
-        """A copy of the base model."""
+        """A copy of the base model; what is drawn from now on, as adapters are, is the same each time."""
+        torch.manual_seed(0)
         return deepcopy(self.base.model)
 
 
@@ -118,10 +121,8 @@ def finetuning(corpora: Path, *, steps: int, arms: tuple[str, ...] = ARMS, resul
         section.row(**base)
         for arm in arms:
             if arm in kept.found or not arm.startswith("LoRA") or has_peft():
-                section.row(**kept.get(arm, lambda arm=arm: measured(bench, kept, arm, steps)))  # type: ignore[misc]
-    section.figures["losses by learning rate"] = {
-        name.removeprefix("rates of "): value for name, value in kept.found.items() if name.startswith("rates of ")
-    }
+                section.row(**kept.get(arm, partial(measured, bench, kept, arm, steps)))
+    section.figures["dev loss"] = {name: loss for name, loss in kept.found.items() if name.startswith("rate ")}
     section.checks.extend(_checks({row["arm"]: row for row in section.rows}))
     return section
 
@@ -131,8 +132,7 @@ def measured(bench: Bench, kept: Kept, arm: str, steps: int) -> dict[str, Any]:
     if arm == "a sabotaged visit":
         return sabotaged(bench)
     way, _, comparison = arm.partition(", ")
-    rates = kept.get(f"rates of {way}", lambda: losses_by_rate(bench, way))
-    rate = float(min(rates, key=rates.__getitem__))
+    rate = best_rate(bench, kept, way)
     if comparison == FEWER:
         steps //= BLOCKS
     if comparison == TIMED:
@@ -142,16 +142,31 @@ def measured(bench: Bench, kept: Kept, arm: str, steps: int) -> dict[str, Any]:
     return {"arm": arm, "learning_rate": rate, **figures, **_judged(bench, model)}
 
 
-def losses_by_rate(bench: Bench, way: str) -> dict[str, float]:
+def best_rate(bench: Bench, kept: Kept, way: str) -> float:
     """Triple the rate as long as that helps."""
-    losses: dict[str, float] = {}
+    losses: dict[float, float] = {}
     rate = USUAL_RATES[way]
     while not losses or list(losses.values())[-1] == min(losses.values()):
-        model, _ = trained(bench, way, rate, TUNING_STEPS)
-        losses[f"{rate:g}"] = round(bench.dev_loss(Partition(model, BLOCKS)), 4)
-        print(f"  {way} at {rate:g}: {losses[f'{rate:g}']}", flush=True)
+        losses[rate] = kept.get(f"rate {rate:g} of {way}", partial(loss_at, bench, way, rate))
         rate *= RATE_FACTOR
-    return losses
+    return min(losses, key=losses.__getitem__)
+
+
+def loss_at(bench: Bench, way: str, rate: float) -> float:
+    """On the rows set apart, after a few updates."""
+    model, settings = bench.model(), replace(SETTINGS, learning_rate=rate)
+    partition = Partition(model, BLOCKS)
+    if way == "blocks":
+        visit = replace(settings, blocks=BLOCKS, steps=TUNING_STEPS // BLOCKS)
+        for number in partition:
+            state, share = bench.folder / "state", number / BLOCKS
+            train_visit(partition, number, bench.data.train, visit, number=number, share=share, state_after=state)
+    else:
+        (with_lora if way == "LoRA" else everything)(model)
+        train_whole(partition, bench.data.train, settings, TUNING_STEPS)
+    loss = round(bench.dev_loss(partition), 4)
+    print(f"  {way} at {rate:g}: {loss}", flush=True)
+    return loss
 
 
 def trained(bench: Bench, way: str, rate: float, steps: int) -> tuple[Any, dict[str, Any]]:
@@ -215,8 +230,7 @@ class _Clock:
 
 def train_blocks(bench: Bench, model: Any, settings: FineTuning, steps: int) -> dict[str, Any]:
     """Visit every block; the gate may only roll back what does not help."""
-    passes = PASSES if steps >= 2 * TUNING_STEPS else 1
-    settings = replace(settings, blocks=BLOCKS, passes=passes, steps=steps // (BLOCKS * passes))
+    settings = replace(settings, blocks=BLOCKS, passes=PASSES, steps=steps // (BLOCKS * PASSES))
     with TemporaryDirectory(dir=bench.folder) as folder:
         base = Judge(Partition(model, BLOCKS), bench.data.held_out, bench.data.probe, Path(folder)).read()
         clock = _Clock()
@@ -264,7 +278,7 @@ def sabotaged(bench: Bench) -> dict[str, Any]:
 def read(loaded: tuple[Any, Any], corpora: Path, folder: Path) -> Bench:
     """The rows that fit, divided by the line of the file that they come from."""
     base = LocalModel(SMOLLM2, *loaded)
-    lines = (corpora / "gsm8k" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (corpora / "gsm8k" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:LINES]
     examples = [example(base, json.loads(line)) for line in lines]
     rows = pad([one for one in examples if len(one.tokens) <= LENGTH], length=LENGTH)
     train = range(len(rows) - DEV_ROWS - TEST_ROWS)
