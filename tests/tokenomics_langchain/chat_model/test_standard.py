@@ -47,9 +47,11 @@ class TestUnit(_Suite, ChatModelUnitTests):
 
 
 class TestIntegration(_Suite, ChatModelIntegrationTests):
+    kv_cache = "full"
+
     @pytest.fixture
     def model(self, request: pytest.FixtureRequest, tiny_folder: Path) -> BaseChatModel:
-        settings = self.standard_chat_model_params | getattr(request, "param", {})
+        settings = self.standard_chat_model_params | {"kv_cache": self.kv_cache} | getattr(request, "param", {})
         if request.node.originalname in CLEVER:
             return ChatLocalLLM(**settings)
         # At this temperature every token is about equally probable, so that a string ends after some hundreds.
@@ -60,3 +62,7 @@ class TestIntegration(_Suite, ChatModelIntegrationTests):
     @pytest.mark.xfail(reason="not told to call a tool, SmolLM2-135M answers in prose", strict=True)
     def test_agent_loop(self, model: BaseChatModel) -> None:
         super().test_agent_loop(model)
+
+
+class TestIntegrationOfThe2BitCache(TestIntegration):
+    kv_cache = "oscar"
