@@ -29,6 +29,8 @@ from tokenomics_local_llm.diffusion_blocks.training_text import read_rows, split
 from tokenomics_local_llm.diffusion_blocks.visit import FineTuning
 from tokenomics_local_llm.errors import MissingExtraError
 from tokenomics_local_llm.model import LocalModel, load_model
+from tokenomics_local_llm.oscar import save_rotations
+from tokenomics_local_llm.rotations import ROTATIONS_FILE, rotations_of
 
 __all__ = ["finetune"]
 
@@ -88,7 +90,8 @@ def finetune(
 
     MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages",
     "prompt" and "completion", or "text". The same call goes on with a run that was interrupted; its state lies in
-    OUTPUT with .run at its end, beside a chart of its losses, losses.svg.
+    OUTPUT with .run at its end, beside a chart of its losses, losses.svg. Where rotations of the 2-bit cache lie beside
+    MODEL, new ones are calibrated for the tuned weights.
     """
     settings = FineTuning(
         blocks=blocks,
@@ -131,6 +134,7 @@ def finetune(
             )
         if group.rank == 0:
             _save(loaded, journal, output)
+            _recalibrate(loaded, output)
 
 
 def _read(
@@ -219,6 +223,14 @@ def _logging(folder: Path | None) -> Iterator[Callable[[str, float, int], object
         raise MissingExtraError("tensorboard", extra="training") from error
     with SummaryWriter(str(folder)) as writer:
         yield writer.add_scalar
+
+
+def _recalibrate(base: LocalModel, output: Path) -> None:
+    """Rotations that lay beside the base model were fitted to its keys and values, and tuning moved those."""
+    if (Path(base.name) / ROTATIONS_FILE).is_file():
+        tuned = LocalModel(str(output), base.model, base.tokenizer)
+        save_rotations(rotations_of(tuned), output / ROTATIONS_FILE)
+        click.echo(f"2-bit cache: rotations recalibrated on the tuned weights: {output / ROTATIONS_FILE}")
 
 
 def _save(model: LocalModel, journal: Journal, output: Path) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from tokenomics_local_llm import LocalModel, load_model
 from tokenomics_local_llm.commands import main
 from tokenomics_local_llm.diffusion_blocks.journal import Journal
+from tokenomics_local_llm.oscar import load_rotations, save_rotations
+from tokenomics_local_llm.rotations import ROTATIONS_FILE, rotations_of
 
 
 @pytest.fixture
@@ -45,6 +48,31 @@ def test_a_model_is_tuned_into_a_folder_that_can_be_served(folder: Path, workers
     journal = Journal.load(folder / "tuned.run" / "journal.json")
     assert journal.best.held_out_loss < journal.base.held_out_loss
     assert load_model(str(folder / "tuned")).vocabulary_size == load_model(str(folder / "model")).vocabulary_size
+
+
+def test_rotations_beside_the_model_are_recalibrated_on_the_tuned_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENOMICS_CACHE", str(folder / "cache"))
+    of_base = rotations_of(load_model(str(folder / "model"), dtype="float32"))
+    save_rotations(of_base, folder / "model" / ROTATIONS_FILE)
+
+    result = finetune(folder)
+
+    assert f"rotations recalibrated on the tuned weights: {folder / 'tuned' / ROTATIONS_FILE}" in result.output
+    beside = load_rotations(folder / "tuned" / ROTATIONS_FILE)
+    (folder / "tuned" / ROTATIONS_FILE).unlink()
+    fresh = rotations_of(load_model(str(folder / "tuned"), dtype="float32"))
+    for layer, key in beside.keys.items():
+        torch.testing.assert_close(key.rotation, fresh.keys[layer].rotation)
+        assert not key.rotation.equal(of_base.keys[layer].rotation)
+
+
+def test_no_rotations_are_made_for_a_model_that_has_none(folder: Path) -> None:
+    result = finetune(folder)
+
+    assert "2-bit cache" not in result.output
+    assert not (folder / "tuned" / ROTATIONS_FILE).exists()
 
 
 def test_held_out_text_and_probe_may_be_files(folder: Path) -> None:
