@@ -57,6 +57,23 @@ def test_each_block_trains_to_the_same_whoever_trains_the_others(
     assert len(set(files(tmp_path / "all").values())) == 3
 
 
+def test_the_loss_of_each_step_is_told_with_its_block(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+
+    train_blocks(
+        build(ClassDenoiser),
+        SCHEDULE,
+        lambda block: [batch] * 2,
+        BlockTraining(),
+        steps=2,
+        folder=tmp_path,
+        on_step=lambda block, loss: told.append((block, loss)),
+    )
+
+    assert [block for block, _ in told] == [0, 0, 1, 1, 2, 2]
+    assert told[0][1] == pytest.approx(1.0986, abs=1e-4)  # ln 3: the head starts at zero
+
+
 def test_one_block_is_in_memory_at_a_time(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     alive: list[weakref.ref[nn.Module]] = []
 
@@ -112,7 +129,7 @@ def test_classes_are_learned(batch: tuple[Tensor, Tensor], tmp_path: Path) -> No
     train_blocks(build(ClassDenoiser), SCHEDULE, lambda b: [batch] * 60, settings, steps=60, folder=tmp_path)
     stack: Stack[ClassDenoiser] = load_stack(build(ClassDenoiser), SCHEDULE, tmp_path)  # type: ignore[arg-type]
 
-    logits = classify(stack, batch[0], generator=torch.Generator().manual_seed(0))
+    logits = classify(stack, batch[0])
 
     assert logits.argmax(-1).equal(batch[1])
 
@@ -145,13 +162,34 @@ def test_only_the_block_that_owns_the_noise_level_runs() -> None:
     assert sum(runs) == 30
 
 
-@both_tasks
-def test_layers_start_as_the_identity(task: Task) -> None:
-    denoiser = build(task)()
-    layer = denoiser.get_submodule("layers.0")
+def test_layers_whose_rows_are_all_noisy_start_as_the_identity() -> None:
+    layer = build(ImageDenoiser)().get_submodule("layers.0")
     x = torch.randn(2, 5, 16)
 
     assert layer(x, torch.randn(2, 1, 16))[0].equal(x)
+
+
+def test_layers_that_mostly_read_clean_rows_start_plain() -> None:
+    layer = build(ClassDenoiser)().get_submodule("layers.0")
+    x = torch.randn(2, 5, 16)
+
+    assert layer(x, torch.randn(2, 1, 16))[0].equal(layer(x)[0])
+    assert not layer(x)[0].equal(x)
+
+
+def test_a_class_is_asked_for_without_noise_and_with_any(batch: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    stack: Stack[ClassDenoiser] = Stack(SCHEDULE, [build(ClassDenoiser)() for _ in range(3)])  # type: ignore[misc]
+    for denoiser in stack.denoisers:
+        nn.init.normal_(denoiser.head.classifier.weight)
+
+    without = [classify(stack, batch[0]) for _ in range(2)]
+    drawn = [classify(stack, batch[0], generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+
+    assert without[0].equal(without[1])
+    assert drawn[0].equal(drawn[1])
+    assert not drawn[0].equal(drawn[2])
+    assert not drawn[0].equal(without[0])
 
 
 def test_a_schedule_needs_a_denoiser_for_each_block() -> None:
