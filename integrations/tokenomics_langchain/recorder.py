@@ -69,6 +69,7 @@ from tokenomics_langchain.messages import (
     state_input_content,
     state_output_content,
     to_json,
+    tools_content,
 )
 from tokenomics_langchain.metrics import CallMetrics
 from tokenomics_langchain.outputs import has_structured_response, is_message, is_tool_message, messages_of
@@ -289,7 +290,12 @@ class Recorder:
             attributes.pop(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, None)
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
         run.name, run.request = model if isinstance(model, str) else None, attributes
-        run.describe_input = content if self._capture.on_events else None
+        tools = params.get("tools")
+
+        def described() -> Attributes:
+            return {**content(), **tools_content(tools)}
+
+        run.describe_input = described if self._capture.on_events else None
         key = _replay_key(run)
         if self._has_planners and (schema := asked_plan(options, self._planners)) is not None:
             run.plan_schema = schema
@@ -301,9 +307,9 @@ class Recorder:
         if carried is not None and run.span is not None and run.span.is_recording():
             run.context = run.tree.conversation.carried(run.span_id, carried)
         if self._capture.on_spans:
-            self._add_content(run, content)
+            self._add_content(run, described)
         if run.graph is not None and run.graph.as_graph is not None and _is_agents(run):
-            run.graph.as_graph.tools = params.get("tools") or ()
+            run.graph.as_graph.tools = tools or ()
 
     def chunk_arrived(
         self, run_id: UUID, chunk: object, text: str, usage: Mapping[str, Any] | None, clock_ns: int

@@ -88,10 +88,10 @@ def finetune(
 ) -> None:
     """Fine-tune MODEL on DATA, block by block, never to worse than it was on held-out text.
 
-    MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages",
-    "prompt" and "completion", or "text". The same call goes on with a run that was interrupted; its state lies in
-    OUTPUT with .run at its end, beside a chart of its losses, losses.svg. Where rotations of the 2-bit cache lie beside
-    MODEL, new ones are calibrated for the tuned weights.
+    MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages" (and
+    "tools"), as tokenomics dataset export writes them, "prompt" and "completion", or "text". The same call goes on with
+    a run that was interrupted; its state lies in OUTPUT with .run at its end, beside a chart of its losses, losses.svg.
+    Where rotations of the 2-bit cache lie beside MODEL, new ones are calibrated for the tuned weights.
     """
     settings = FineTuning(
         blocks=blocks,
