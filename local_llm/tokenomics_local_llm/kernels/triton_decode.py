@@ -1,13 +1,14 @@
 """Decode attention over packed codes on a GPU: one Triton kernel, and one that merges what its splits found.
 
-A program reads one split of one key-value head's tokens for up to 16 of the query rows that share this head, padded to
-16: however many there are, no tile reaches into another head. With k = m + s c a score is s (q.c) + m sum(q), so scales
-meet rows of scores and never an element. Nor is a code converted or shifted: its bits, masked where they lie, are the
-low bits of a float16 of 1024 and more. What that leaves, 4 to the power of the code's slot, queries are divided by
-beforehand, and outputs afterwards.
+A program reads one split of one key-value head's tokens for all query rows that share this head, up to 16, padded to 8
+or 16: however many there are, no tile reaches into another head. With k = m + s c a score is s (q.c) + m sum(q), so
+scales meet rows of scores and never an element. Nor is a code converted or shifted: its bits, masked where they lie,
+are the low bits of a float16 of 1024 and more. What that leaves, 4 to the power of the code's slot, queries are divided
+by beforehand, and outputs afterwards.
 
-Products are float16 with sums in float32. A query is two float16 numbers, its rounding and the rest, and weights are
-taken relative to the largest of their tile, so that no magnitude of keys or values overflows or drowns.
+Products are float16 with sums in float32, and as exact as if all were float32: a query, and a weight relative to the
+largest of its tile, is two float16 numbers, its rounding and the rest. They are two rows of one matrix product, which
+has no less than 16, so that up to 8 query rows pay nothing for it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from tokenomics_local_llm.oscar.packing import PackedTokens
 
 __all__ = ["attend_in_triton"]
 
-_ROWS: Final = 16
-"""Query rows of a program: the least that a matrix product takes."""
+_FEW_ROWS: Final = 8
+_MOST_ROWS: Final = 16
+"""Query rows of a program, each two rows of its matrix products."""
 _TOKENS: Final = 64
 """Tokens that are unpacked at a time."""
 _SLOTS: Final = 4
@@ -64,14 +66,16 @@ def attend_in_triton(
     """
     batch, heads = keys.codes.shape[:2]
     rows = _rows_of_a_head(query, heads)
+    rows_of_a_program = _FEW_ROWS if rows <= _FEW_ROWS else _MOST_ROWS
+    row_programs = -(-rows // rows_of_a_program)
     tiles = -(-keys.tokens // _TOKENS)
-    asked = splits or _splits(batch * heads * -(-rows // _ROWS), keys.tokens, query.device)
+    asked = splits or _splits(batch * heads * row_programs, keys.tokens, query.device)
     tiles_of_a_split = max(-(-tiles // asked), 1)
     used = max(-(-tiles // tiles_of_a_split), 1)
     rows_query = query.float().reshape(batch * heads, rows, query.shape[-1]).contiguous()
     outputs = rows_query.new_empty(batch * heads * rows, used, values.head_dim)
     lses = rows_query.new_empty(batch * heads * rows, used)
-    _attend[(batch * heads, -(-rows // _ROWS), used)](
+    _attend[(batch * heads, row_programs, used)](
         rows_query,
         *_side(keys),
         *_side(values),
@@ -89,7 +93,7 @@ def attend_in_triton(
         VALUE_GROUPS=_groups(values),
         KEY_WIDTH=_width(keys.head_dim // _SLOTS),
         VALUE_WIDTH=_width(values.head_dim // _SLOTS),
-        ROWS=_ROWS,
+        ROWS=rows_of_a_program,
         TOKENS=_TOKENS,
         num_warps=_WARPS,
         num_stages=_STAGES,
@@ -165,10 +169,24 @@ _LN_2 = tl.constexpr(math.log(2))
 
 
 @_jit
-def _digits(exact: tl.tensor) -> tl.tensor:
-    """Two float16 whose sum is a float32 of at most 1, to 2^-24."""
+def _digits(exact: tl.tensor, ROWS: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
+    """(ROWS, WIDTH) of at most 1 as float16, (2 ROWS, WIDTH): first all roundings, then what they leave, to 2^-24."""
     high = exact.to(tl.float16)
-    return high, (exact - high.to(tl.float32)).to(tl.float16)
+    low = (exact - high.to(tl.float32)).to(tl.float16)
+    rounding = tl.arange(0, 2)[:, None, None] == 0
+    return tl.reshape(tl.where(rounding, high[None, :, :], low[None, :, :]), [2 * ROWS, WIDTH])
+
+
+@_jit
+def _sum(digits: tl.tensor, ROWS: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
+    """Of what two digits gave, (2 ROWS, WIDTH), what their sum gives, (ROWS, WIDTH)."""
+    return tl.sum(tl.reshape(digits, [2, ROWS, WIDTH]), axis=0)
+
+
+@_jit
+def _twice(column: tl.tensor, ROWS: tl.constexpr) -> tl.tensor:
+    """(ROWS,) for both digits, (2 ROWS, 1)."""
+    return tl.reshape(tl.broadcast_to(column[None, :], [2, ROWS]), [2 * ROWS])[:, None]
 
 
 @_jit
@@ -176,12 +194,6 @@ def _slot(codes: tl.tensor, SLOT: tl.constexpr) -> tl.tensor:
     """Codes of one slot times 4^slot, float16, without a conversion: 0x6400 + n are the bits of 1024 + n."""
     bits = (codes.to(tl.int16) & (3 << 2 * SLOT)) | 0x6400
     return bits.to(tl.float16, bitcast=True) - 1024.0
-
-
-@_jit
-def _product(high: tl.tensor, low: tl.tensor, codes: tl.tensor, SLOT: tl.constexpr) -> tl.tensor:
-    unpacked = _slot(codes, SLOT)
-    return tl.dot(high, unpacked, tl.dot(low, unpacked))
 
 
 @_jit
@@ -195,10 +207,10 @@ def _halves(at: tl.tensor, token: tl.tensor, seen: tl.tensor, GROUPS: tl.constex
 
 
 @_jit
-def _relative(weights: tl.tensor) -> tl.tensor:
-    """Weights of a tile over each row's largest, float16, and that."""
+def _relative(weights: tl.tensor, ROWS: tl.constexpr, TOKENS: tl.constexpr) -> tl.tensor:
+    """Digits of weights over each row's largest, (2 ROWS, TOKENS), and that, (2 ROWS, 1)."""
     peak = tl.maximum(tl.max(weights, axis=1), _LEAST)
-    return (weights / peak[:, None]).to(tl.float16), peak[:, None]
+    return _digits(weights / peak[:, None], ROWS, TOKENS), _twice(peak, ROWS)
 
 
 @_jit
@@ -248,10 +260,10 @@ def _attend(
     far_sum = tl.sum(query2 + query3, axis=1)[:, None]
     largest = tl.maximum(tl.maximum(tl.abs(query0), tl.abs(query1)), tl.maximum(tl.abs(query2), tl.abs(query3)))
     peak = tl.maximum(tl.max(largest, axis=1), _LEAST)[:, None]
-    high0, low0 = _digits(query0 / peak)
-    high1, low1 = _digits(query1 / peak * 0.25)
-    high2, low2 = _digits(query2 / peak * 0.0625)
-    high3, low3 = _digits(query3 / peak * 0.015625)
+    digits0 = _digits(query0 / peak, ROWS, KEY_WIDTH)
+    digits1 = _digits(query1 / peak * 0.25, ROWS, KEY_WIDTH)
+    digits2 = _digits(query2 / peak * 0.0625, ROWS, KEY_WIDTH)
+    digits3 = _digits(query3 / peak * 0.015625, ROWS, KEY_WIDTH)
 
     key_codes += cell * key_codes_stride
     key_scale += cell * key_scale_stride
@@ -267,10 +279,10 @@ def _attend(
     total = tl.zeros([ROWS], tl.float32)
     near_minimum = tl.zeros([ROWS], tl.float32)
     far_minimum = tl.zeros([ROWS], tl.float32)
-    output0 = tl.zeros([ROWS, VALUE_WIDTH], tl.float32)
-    output1 = tl.zeros([ROWS, VALUE_WIDTH], tl.float32)
-    output2 = tl.zeros([ROWS, VALUE_WIDTH], tl.float32)
-    output3 = tl.zeros([ROWS, VALUE_WIDTH], tl.float32)
+    output0 = tl.zeros([2 * ROWS, VALUE_WIDTH], tl.float32)
+    output1 = tl.zeros([2 * ROWS, VALUE_WIDTH], tl.float32)
+    output2 = tl.zeros([2 * ROWS, VALUE_WIDTH], tl.float32)
+    output3 = tl.zeros([2 * ROWS, VALUE_WIDTH], tl.float32)
     for position in range(tl.maximum(begin, start // TOKENS * TOKENS), end, TOKENS):
         token = position + tl.arange(0, TOKENS)
         seen = (token >= start) & (token < end)
@@ -280,8 +292,8 @@ def _attend(
             mask=seen[None, :] & (key_channel < KEY_QUARTER)[:, None],
             other=0,
         )
-        near = _product(high0, low0, codes, 0) + _product(high1, low1, codes, 1)
-        far = _product(high2, low2, codes, 2) + _product(high3, low3, codes, 3)
+        near = _sum(tl.dot(digits1, _slot(codes, 1), tl.dot(digits0, _slot(codes, 0))), ROWS, TOKENS)
+        far = _sum(tl.dot(digits3, _slot(codes, 3), tl.dot(digits2, _slot(codes, 2))), ROWS, TOKENS)
         near_step, far_step = _halves(key_scale, token, seen, KEY_GROUPS)
         near_least, far_least = _halves(key_minimum, token, seen, KEY_GROUPS)
         scores = (near * near_step[None, :] + far * far_step[None, :]) * peak
@@ -303,14 +315,15 @@ def _attend(
         near_least, far_least = _halves(value_minimum, token, seen, VALUE_GROUPS)
         near_minimum = near_minimum * faded + tl.sum(weights * near_least[None, :], axis=1)
         far_minimum = far_minimum * faded + tl.sum(weights * far_least[None, :], axis=1)
-        near_weights, near_peak = _relative(weights * near_step[None, :])
+        near_weights, near_peak = _relative(weights * near_step[None, :], ROWS, TOKENS)
         far_weights, far_peak = near_weights, near_peak
         if VALUE_GROUPS == 2:
-            far_weights, far_peak = _relative(weights * far_step[None, :])
-        output0 = output0 * faded[:, None] + tl.dot(near_weights, _slot(codes, 0)) * near_peak
-        output1 = output1 * faded[:, None] + tl.dot(near_weights, _slot(codes, 1)) * near_peak
-        output2 = output2 * faded[:, None] + tl.dot(far_weights, _slot(codes, 2)) * far_peak
-        output3 = output3 * faded[:, None] + tl.dot(far_weights, _slot(codes, 3)) * far_peak
+            far_weights, far_peak = _relative(weights * far_step[None, :], ROWS, TOKENS)
+        faded_digits = _twice(faded, ROWS)
+        output0 = output0 * faded_digits + tl.dot(near_weights, _slot(codes, 0)) * near_peak
+        output1 = output1 * faded_digits + tl.dot(near_weights, _slot(codes, 1)) * near_peak
+        output2 = output2 * faded_digits + tl.dot(far_weights, _slot(codes, 2)) * far_peak
+        output3 = output3 * faded_digits + tl.dot(far_weights, _slot(codes, 3)) * far_peak
 
     part = (cell * rows + row) * tl.num_programs(2) + split
     divisor = tl.maximum(total, _LEAST)[:, None]
@@ -319,10 +332,16 @@ def _attend(
     output_at = outputs + part[:, None] * (4 * VALUE_QUARTER) + value_channel[None, :]
     wanted = (row < rows)[:, None] & (value_channel < VALUE_QUARTER)[None, :]
     near_minimum, far_minimum = near_minimum[:, None], far_minimum[:, None]
-    tl.store(output_at, (output0 + near_minimum) / divisor, mask=wanted)
-    tl.store(output_at + VALUE_QUARTER, (output1 * 0.25 + near_minimum) / divisor, mask=wanted)
-    tl.store(output_at + 2 * VALUE_QUARTER, (output2 * 0.0625 + far_minimum) / divisor, mask=wanted)
-    tl.store(output_at + 3 * VALUE_QUARTER, (output3 * 0.015625 + far_minimum) / divisor, mask=wanted)
+    tl.store(output_at, (_sum(output0, ROWS, VALUE_WIDTH) + near_minimum) / divisor, mask=wanted)
+    tl.store(output_at + VALUE_QUARTER, (_sum(output1, ROWS, VALUE_WIDTH) * 0.25 + near_minimum) / divisor, mask=wanted)
+    tl.store(
+        output_at + 2 * VALUE_QUARTER, (_sum(output2, ROWS, VALUE_WIDTH) * 0.0625 + far_minimum) / divisor, mask=wanted
+    )
+    tl.store(
+        output_at + 3 * VALUE_QUARTER,
+        (_sum(output3, ROWS, VALUE_WIDTH) * 0.015625 + far_minimum) / divisor,
+        mask=wanted,
+    )
 
 
 @_jit

@@ -29,7 +29,7 @@ from tokenomics_local_llm.kernels.triton_decode import attend_in_triton
 INTERPRETED = os.environ["TRITON_INTERPRET"] == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 SCALING = 0.125
-TOLERANCE = 1e-3  # weights are float16
+TOLERANCE = 1e-4
 
 
 def packed(
@@ -63,7 +63,7 @@ def assert_right(
     right = expected(query, keys, values, first)
     off, size = (rows.norm(dim=-1) for rows in (part.output - right.output, right.output))
     assert (off <= TOLERANCE * size).all()
-    torch.testing.assert_close(part.lse, right.lse, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(part.lse, right.lse, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
@@ -206,7 +206,7 @@ def compiled(kernel, constants, capability):
 for dim, groups, capability in ((128, 1, 90), (96, 2, 80)):
     sizes = {"KEY_QUARTER": dim // 4, "VALUE_QUARTER": dim // 4, "KEY_GROUPS": groups, "VALUE_GROUPS": groups}
     widths = dict.fromkeys(("KEY_WIDTH", "VALUE_WIDTH"), triton_decode._width(dim // 4))
-    found = compiled(triton_decode._attend, sizes | widths | {"ROWS": 16, "TOKENS": 64}, capability)
+    found = compiled(triton_decode._attend, sizes | widths | {"ROWS": 8, "TOKENS": 64}, capability)
     print(dim, "mma.sync" in found["ptx"], len(found["cubin"]) > 0)
 print(len(compiled(triton_decode._merge, {"CHANNELS": 96, "SPLITS": 4, "WIDTH": 128}, 90)["cubin"]) > 0)
 """
