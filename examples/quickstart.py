@@ -156,7 +156,9 @@ def agrees(summary: Summary, counts: Mapping[str, OwnCount]) -> bool:
         agent = reported[name]
         successes = round((agent.success_rate.estimate or 0) * agent.tasks)
         cost, own_cost = agent.spend.cost_usd or Decimal(0), USD_PER_HOUR * Decimal(own.seconds) / 3600
-        print(f"\n{name + ', ' + format(own.held_bytes / 1e6, '.1f') + ' MB of cache':42}{'report':>12}{'own count':>12}")
+        print(
+            f"\n{name + ', ' + format(own.held_bytes / 1e6, '.1f') + ' MB of cache':42}{'report':>12}{'own count':>12}"
+        )
         same &= say("tasks", agent.tasks, own.tasks)
         same &= say("successes", successes, own.successes)
         same &= say("tokens", agent.spend.tokens.total, own.tokens)

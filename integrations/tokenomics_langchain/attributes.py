@@ -105,7 +105,7 @@ def request_attributes(
 
 
 def response_attributes(result: LLMResult) -> Attributes:
-    """The response half of an inference span, but for the usage: id, model, finish reasons, and a local model's cache."""
+    """The response half of an inference span, but for the usage: id, model, finish reasons, a local model's cache."""
     generations = _generations(result)
     sources: list[Mapping[str, Any]] = []
     reasons: list[str] = []

@@ -31,19 +31,23 @@ from tokenomics_local_llm.oscar.transform import Rotations
 __all__ = [
     "CALIBRATION_TOKENS",
     "ROTATIONS_FILE",
+    "WINDOW_TOKENS",
     "CalibrationTextError",
     "cache_folder",
     "calibrate_on",
+    "identity",
     "rotations_of",
+    "text_windows",
 ]
 
 ROTATIONS_FILE: Final = "oscar_rotations.safetensors"
 """The name under which a model's rotations lie beside its weights."""
 CALIBRATION_TOKENS: Final = 16384
 """How many tokens a model reads to be calibrated, at most."""
+WINDOW_TOKENS: Final = 4096
+"""How many it reads at once: rotations should meet the positions that they will serve."""
 
 _FOLDER: Final = "TOKENOMICS_CACHE"
-_WINDOW_TOKENS: Final = 4096  # read at once: rotations should meet the positions that they will serve
 _FEWEST_TOKENS: Final = 1024  # of moments of fewer, the rotations of heads of 128 channels are mostly noise
 _SAMPLED: Final = 4096  # numbers of each weight that tell a model from any other
 _VERSION: Final = b"1"  # of what calibration makes of the same weights and tokens
@@ -67,8 +71,8 @@ def rotations_of(model: LocalModel, *, calibration: Path | None = None) -> Rotat
     beside = Path(model.name) / ROTATIONS_FILE
     if calibration is None and beside.is_file():
         return load_rotations(beside)
-    windows = _windows(model, [_read(calibration)], CALIBRATION_TOKENS)
-    kept = cache_folder() / "oscar" / f"{_identity(model.model, windows)}.safetensors"
+    windows = text_windows(model, [calibration], tokens=CALIBRATION_TOKENS)
+    kept = cache_folder() / "oscar" / f"{identity(model.model, windows)}.safetensors"
     kept.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(kept.with_suffix(".lock")):  # who comes second waits for the file instead of making it again
         if not kept.is_file():
@@ -82,7 +86,7 @@ def calibrate_on(model: LocalModel, texts: Sequence[Path], *, tokens: int = CALI
     Raises:
         CalibrationTextError: If a text cannot be read or is too short.
     """
-    return _calibrate(model, _windows(model, [_read(path) for path in texts], tokens))
+    return _calibrate(model, text_windows(model, texts, tokens=tokens))
 
 
 def cache_folder() -> Path:
@@ -100,30 +104,42 @@ def _platform_caches() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def _read(path: Path | None) -> str:
+def text_windows(
+    model: LocalModel, texts: Sequence[Path | None], *, tokens: int, length: int = WINDOW_TOKENS
+) -> list[Tensor]:
+    """Parts of texts, evenly spread over each and of the same length where the texts are long enough.
+
+    Args:
+        model: Whose tokens; no part is longer than its context.
+        texts: Files in UTF-8; `None` is the text that comes with this package.
+        tokens: How many to take of all texts together, about.
+        length: Tokens of a part.
+
+    Raises:
+        CalibrationTextError: If a text cannot be read or is too short.
+    """
+    length = min(length, model.context_tokens or length, tokens)
+    each = max(tokens // length // len(texts), 1)
+    return [window for text in texts for window in _spread(_encoded(model, text), length, each)]
+
+
+def _encoded(model: LocalModel, path: Path | None) -> Tensor:
     try:
         source = files(__package__) / "calibration.txt" if path is None else path
-        return source.read_text(encoding="utf-8")
+        return torch.tensor(model.encode(source.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationTextError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def _windows(model: LocalModel, texts: Sequence[str], tokens: int) -> list[Tensor]:
-    """Parts of the texts, of the same length and evenly spread over each."""
-    length = min(_WINDOW_TOKENS, model.context_tokens or _WINDOW_TOKENS, tokens)
-    each = max(tokens // length // len(texts), 1)
-    return [window for text in texts for window in _spread(torch.tensor(model.encode(text)), length, each)]
-
-
-def _spread(tokens: Tensor, length: int, count: int) -> Iterable[Tensor]:
+def _spread(tokens: Tensor, length: int, count: int) -> list[Tensor]:
     if len(tokens) < min(length, _FEWEST_TOKENS):
         raise CalibrationTextError(
-            f"a text of {len(tokens)} tokens is too short to calibrate on: give at least {_FEWEST_TOKENS}, better "
-            f"{CALIBRATION_TOKENS}, of the kind that the model will read"
+            f"a text of {len(tokens)} tokens is too short: give at least {min(length, _FEWEST_TOKENS)}, and better "
+            f"{CALIBRATION_TOKENS} to calibrate on"
         )
     fitting = min(count, max(len(tokens) // length, 1))
     last = max(len(tokens) - length, 0)
-    starts = [last * index // max(fitting - 1, 1) for index in range(fitting)]
+    starts = [last * index // (fitting - 1) for index in range(fitting)] if fitting > 1 else [last // 2]
     return [tokens[start : start + length] for start in starts]
 
 
@@ -133,7 +149,7 @@ def _calibrate(model: LocalModel, windows: Sequence[Tensor]) -> Rotations:
         return calibrate(alone, bar)
 
 
-def _identity(model: PreTrainedModel, windows: Iterable[Tensor]) -> str:
+def identity(model: PreTrainedModel, windows: Iterable[Tensor]) -> str:
     """The same for the same weights, in whatever dtype they were loaded, that read the same tokens."""
     digest = sha256(_VERSION)
     for name, weight in model.state_dict().items():

@@ -47,11 +47,13 @@ class TestUnit(_Suite, ChatModelUnitTests):
 
 
 class TestIntegration(_Suite, ChatModelIntegrationTests):
-    kv_cache = "full"
+    @pytest.fixture
+    def cache_settings(self) -> dict[str, Any]:
+        return {}
 
     @pytest.fixture
-    def model(self, request: pytest.FixtureRequest, tiny_folder: Path) -> BaseChatModel:
-        settings = self.standard_chat_model_params | {"kv_cache": self.kv_cache} | getattr(request, "param", {})
+    def model(self, request: pytest.FixtureRequest, tiny_folder: Path, cache_settings: dict[str, Any]) -> BaseChatModel:
+        settings = self.standard_chat_model_params | cache_settings | getattr(request, "param", {})
         if request.node.originalname in CLEVER:
             return ChatLocalLLM(**settings)
         # At this temperature every token is about equally probable, so that a string ends after some hundreds.
@@ -65,4 +67,10 @@ class TestIntegration(_Suite, ChatModelIntegrationTests):
 
 
 class TestIntegrationOfThe2BitCache(TestIntegration):
-    kv_cache = "oscar"
+    @pytest.fixture
+    def cache_settings(self, tmp_path: Path) -> dict[str, Any]:
+        text = tmp_path / "calibration.txt"  # a short one: it is calibrated on once, for all tests
+        text.write_text(
+            "".join(f"{i}. The quick brown fox jumps over the lazy dog.\n" for i in range(90)), encoding="utf-8"
+        )
+        return {"kv_cache": "oscar", "kv_cache_calibration": text}
