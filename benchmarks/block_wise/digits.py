@@ -60,8 +60,13 @@ def classification() -> Section:
     for layers, updates in arms:
         plain = over_seeds([plain_accuracy(train, test, seed, layers, updates) for seed in SEEDS])
         _row(section, f"end to end, {layers} layers", 1, updates, accuracy=plain)
-    for name, gate in (("blocks", 1.0), ("blocks whose layers start as the identity", 0.0)):
-        found = [blocks_accuracy(train, test, seed, gate=gate) for seed in SEEDS]
+    starts = {
+        "blocks": plain_start,
+        "blocks whose classifier starts at zero": zero_classifier,
+        "blocks that start as in the released code": zero_classifier_and_gates,
+    }
+    for name, start in starts.items():
+        found = [blocks_accuracy(train, test, seed, start) for seed in SEEDS]
         figures = {figure: over_seeds([of_seed[figure] for of_seed in found]) for figure in found[0]}
         _row(section, name, BLOCKS, CLASSIFIER_UPDATES, **figures)
     accuracies = [row["accuracy"]["mean"] for row in section.rows]
@@ -130,15 +135,28 @@ def plain_accuracy(
         return accuracy(model(test[0]), test[1])
 
 
+def plain_start(_denoiser: ClassDenoiser) -> None:
+    """As it is made."""
+
+
+def zero_classifier(denoiser: ClassDenoiser) -> None:
+    torch.nn.init.zeros_(denoiser.head.classifier.weight)
+
+
+def zero_classifier_and_gates(denoiser: ClassDenoiser) -> None:
+    zero_classifier(denoiser)
+    for layer in denoiser.layers:
+        layer.gate = 0.0  # type: ignore[assignment]
+
+
 def blocks_accuracy(
-    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int, *, gate: float
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int, start: Callable[[ClassDenoiser], object]
 ) -> dict[str, float]:
     """After the walk through all blocks, from either start, and of the first block alone, at the highest noise."""
 
     def build() -> ClassDenoiser:
         denoiser = ClassDenoiser(layers=LAYERS // BLOCKS, **CLASSIFIER)
-        for layer in denoiser.layers:
-            layer.gate = gate  # type: ignore[assignment]
+        start(denoiser)
         return denoiser
 
     stack = trained(

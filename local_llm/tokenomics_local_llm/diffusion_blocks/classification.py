@@ -5,10 +5,10 @@ released code puts z where the class token was, so that noise stays in the row t
 slowly. Its sampler also takes the mean of rows that are not of length 1, though training adds noise to rows that are;
 here both take the same rows.
 
-Two more departures, each of which an ablation in `benchmarks/diffusion_blocks.py` prices. The layers start plain (gates
-of 1), not as the identity: all rows but one are clean, and gates of 0 cost most of a short training. And a walk starts
-from the mean of the noise, not from a draw: at the next level a draw's rest is as loud as what the first block said,
-and a later block, which learned to read the class off z, follows it.
+Three more departures, each of which an arm of `benchmarks/diffusion_blocks.py` prices. The layers start plain (gates
+of 1), not as the identity, because all rows but one are clean. The classifier does not start at zero (see `Head`). And
+a walk starts from the mean of the noise, not from a draw: at the next level a draw's rest is as loud as what the first
+block said, and a later block, which learned to read the class off z, follows it.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def test_the_loss_of_each_step_is_told_with_its_block(batch: tuple[Tensor, Tenso
     )
 
     assert [block for block, _ in told] == [0, 0, 1, 1, 2, 2]
-    assert told[0][1] == pytest.approx(1.0986, abs=1e-4)  # ln 3: the head starts at zero
+    assert all(0 < loss < 5 for _, loss in told)
 
 
 def test_one_block_is_in_memory_at_a_time(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
@@ -99,6 +99,34 @@ def test_training_a_block_leaves_the_files_of_the_others(batch: tuple[Tensor, Te
 
     changed = [name for name, content in files(tmp_path).items() if content != before[name]]
     assert changed == ["block-1.safetensors"]
+
+
+class _Witness(ImageDenoiser):
+    """Notes every noise level that it is run at."""
+
+    def __init__(self) -> None:
+        super().__init__(image_size=4, patch=2, classes=3, width=16, layers=1, heads=2)
+        self.levels: list[float] = []
+
+    def forward(self, z: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        self.levels += sigma.tolist()
+        return super().forward(z, sigma, labels)
+
+
+def test_a_block_draws_at_the_noise_levels_that_it_was_trained_on(batch: tuple[Tensor, Tensor]) -> None:
+    schedule = NoiseSchedule(blocks=3, overlap=0.0)
+    denoisers = [_Witness() for _ in range(3)]
+    for block, denoiser in enumerate(denoisers):
+        train_block(denoiser, schedule, block, [batch] * 5, BlockTraining(), steps=5)
+    trained = [list(denoiser.levels) for denoiser in denoisers]
+
+    sample_images(Stack(schedule, denoisers), torch.tensor([0]), generator=torch.Generator(), points=30)
+
+    for block, (denoiser, levels) in enumerate(zip(denoisers, trained, strict=True)):
+        low, high = schedule.band(block)
+        drawn = denoiser.levels[len(levels) :]
+        assert drawn
+        assert all(low * 0.999 <= level <= high * 1.001 for level in levels + drawn)
 
 
 @both_tasks
@@ -175,6 +203,16 @@ def test_layers_that_mostly_read_clean_rows_start_plain() -> None:
 
     assert layer(x, torch.randn(2, 1, 16))[0].equal(layer(x)[0])
     assert not layer(x)[0].equal(x)
+
+
+@torch.no_grad()
+def test_logits_start_at_size_one_at_the_highest_noise() -> None:
+    torch.manual_seed(0)
+    denoiser = ClassDenoiser(image_size=8, patch=4, classes=50, width=64, layers=1, heads=4)
+
+    logits = denoiser(torch.randn(40, 1, 8, 8), 80 * torch.randn(40, 64), torch.full((40,), 80.0))
+
+    assert float(logits.std()) == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_class_is_asked_for_without_noise_and_with_any(batch: tuple[Tensor, Tensor]) -> None:
