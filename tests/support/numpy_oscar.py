@@ -13,7 +13,7 @@ Singles = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
 SMALLEST_STEP = np.float32(2.0**-24)
-SHRUNK = (0.55, 0.7, 0.85, 1.0)
+SHRUNK = [np.float32(share) for share in (0.55, 0.7, 0.85, 1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def _searched(group: Singles) -> tuple[np.float32, np.float32]:
     """Of ranges between shrunken extremes, each fitted to its codes by least squares, that of least squared error."""
     mean = group.mean(dtype=np.float32)
     best, least = _range(group.min(), group.max()), np.float32(np.inf)
-    for below, above in product(np.float32(SHRUNK), repeat=2):
+    for below, above in product(SHRUNK, repeat=2):
         minimum, step = _range(mean + (group.min() - mean) * below, mean + (group.max() - mean) * above)
         codes = _nearest(group, minimum, step)
         centred = codes - codes.mean(dtype=np.float32)
@@ -103,7 +103,8 @@ def _searched(group: Singles) -> tuple[np.float32, np.float32]:
 
 
 def _nearest(rows: Singles, minimum: np.float32, step: np.float32) -> Singles:
-    return np.clip(np.floor((rows - minimum) / step + np.float32(0.5)), 0, 3)
+    codes: Singles = np.clip(np.floor((rows - minimum) / step + np.float32(0.5)), 0, 3)
+    return codes
 
 
 def _codes(turned: Singles, minimum: Halves, step: Halves, side: Side) -> Singles:
@@ -125,13 +126,13 @@ def _feedback(side: Side) -> Singles:
         return np.zeros((size, size), np.float32)
     damped = side.metric + side.damping * np.trace(side.metric) / size * np.eye(size)
     upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
-    return np.triu(upper / np.diagonal(upper), 1).astype(np.float32)
+    above: Singles = np.triu(upper / np.diagonal(upper), 1).astype(np.float32)
+    return above
 
 
 def _packed(codes: Singles) -> NDArray[np.uint8]:
     first, second, third, fourth = codes.astype(np.uint8).reshape(4, -1)
-    packed: NDArray[np.uint8] = first | second << 2 | third << 4 | fourth << 6
-    return packed
+    return np.asarray(first | second << 2 | third << 4 | fourth << 6, np.uint8)
 
 
 def attend(query: Floats, keys: list[Row], values: list[Row], scaling: float) -> tuple[Floats, float]:

@@ -93,7 +93,7 @@ def _trained(
             more = torch.matrix_exp(skew - skew.mT)
             restored = _through_codes(centred @ (side.rotation @ more), recipe) @ (more.mT @ side.back) + mean
             optimizer.zero_grad()
-            loss(restored).backward()
+            torch.autograd.backward(loss(restored))
             optimizer.step()
     more = torch.matrix_exp((skew - skew.mT).detach().double())
     return replace(
@@ -109,9 +109,10 @@ def _through_codes(rows: Tensor, recipe: QuantizerRecipe) -> Tensor:
     """What clipped rows' nearest codes stand for; the gradient takes rounding for the identity."""
     limit = clip_threshold(rows, _CLIP_RATIO if recipe.clip_ratio is None else recipe.clip_ratio)
     clipped = torch.minimum(torch.maximum(rows, -limit), limit)
-    grouped = clipped.unflatten(-1, (-1, recipe.group_size or rows.shape[-1]))
+    grouped = clipped.view(*rows.shape[:-1], -1, recipe.group_size or rows.shape[-1])
     low, high = grouped.aminmax(dim=-1, keepdim=True)
     step = ((high - low) / _TOP).clamp_min(_LEAST_STEP)
     place = (grouped - low) / step
     codes = place + (place.round() - place).detach()
-    return (low + step * codes).flatten(-2)
+    restored: Tensor = (low + step * codes).flatten(-2)
+    return restored

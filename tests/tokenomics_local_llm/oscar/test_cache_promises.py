@@ -133,9 +133,11 @@ def test_a_prompt_read_in_chunks_by_generate_is_written_on_alike(shared: PreTrai
 def test_offloading_is_refused(shared: PreTrainedModel, rotations: Rotations) -> None:
     cache = OscarCache.for_model(shared, rotations, SMALL)
     logits(shared, IDS, cache)
+    layer = cache.layers[0]
+    assert isinstance(layer, OscarLayer)
 
     with pytest.raises(NotImplementedError, match="is not offloaded"):
-        cache.layers[0].offload()
+        layer.offload()
 
 
 def test_a_mask_of_another_batch_is_refused(shared: PreTrainedModel, rotations: Rotations) -> None:

@@ -128,9 +128,10 @@ def test_a_refitted_range_is_the_one_of_least_squared_error_for_its_codes(
     feedback = feedback_of_metric(_metric(), 0.1) if rounded_in_metric else None
     packed = quantize(rows, recipe, feedback=feedback)
     assert torch.equal(packed.codes, quantize(rows, replace(recipe, refit=False), feedback=feedback).codes)
-    codes = unpack_codes(packed.codes).double().unflatten(-1, (-1, group_size or 64))
+    shape = *packed.scale.shape, group_size or 64
+    codes, numbers = (part.double().view(shape) for part in (unpack_codes(packed.codes), rows))
     design = torch.stack([codes, torch.ones_like(codes)], dim=-1)
-    fitted = torch.linalg.lstsq(design, rows.double().unflatten(-1, (-1, group_size or 64)).unsqueeze(-1)).solution
+    fitted = torch.linalg.lstsq(design, numbers.unsqueeze(-1)).solution
     torch.testing.assert_close(packed.scale.double(), fitted[..., 0, 0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(packed.minimum.double(), fitted[..., 1, 0], rtol=1e-3, atol=1e-3)
 
