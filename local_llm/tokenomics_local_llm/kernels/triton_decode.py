@@ -1,14 +1,16 @@
 """Decode attention over packed codes on a GPU: one Triton kernel, and one that merges what its splits found.
 
-A program reads one split of one key-value head's tokens for all query rows that share this head, up to 16, padded to 8
-or 16: however many there are, no tile reaches into another head. With k = m + s c a score is s (q.c) + m sum(q), so
+A program reads one split of one key-value head's tokens for up to 8 of the query rows that share this head, padded to
+8: however many there are, no tile reaches into another head. With k = m + s c a score is s (q.c) + m sum(q), so
 scales meet rows of scores and never an element. Nor is a code converted or shifted: its bits, masked where they lie,
 are the low bits of a float16 of 1024 and more. What that leaves, 4 to the power of the code's slot, queries are divided
 by beforehand, and outputs afterwards.
 
 Products are float16 with sums in float32, and as exact as if all were float32: a query, and a weight relative to the
 largest of its tile, is two float16 numbers, its rounding and the rest. They are two rows of one matrix product, which
-has no less than 16, so that up to 8 query rows pay nothing for it.
+has no less than 16, so that the second costs nothing.
+
+A program is one warp. Its rows are too few to share among warps: of four, each would repeat all products.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from tokenomics_local_llm.oscar.packing import PackedTokens
 
 __all__ = ["attend_in_triton"]
 
-_FEW_ROWS: Final = 8
-_MOST_ROWS: Final = 16
+_ROWS: Final = 8
 """Query rows of a program, each two rows of its matrix products."""
 _TOKENS: Final = 64
 """Tokens that are unpacked at a time."""
 _SLOTS: Final = 4
-_WARPS: Final = 4
+_WARPS: Final = 1
+_WARPS_OF_A_MERGE: Final = 8
 _STAGES: Final = 3
-_PROGRAMS_A_PROCESSOR: Final = 4
+_PROGRAMS_A_PROCESSOR: Final = 8  # as many as its registers hold
 _MOST_SPLITS: Final = 128
 _LEAST_TOKENS_OF_A_SPLIT: Final = 256
 _PROCESSORS_ELSEWHERE: Final = 1  # where the interpreter runs, splitting gains nothing
@@ -66,16 +68,15 @@ def attend_in_triton(
     """
     batch, heads = keys.codes.shape[:2]
     rows = _rows_of_a_head(query, heads)
-    rows_of_a_program = _FEW_ROWS if rows <= _FEW_ROWS else _MOST_ROWS
-    row_programs = -(-rows // rows_of_a_program)
+    programs = batch * heads * -(-rows // _ROWS)
     tiles = -(-keys.tokens // _TOKENS)
-    asked = splits or _splits(batch * heads * row_programs, keys.tokens, query.device)
+    asked = splits or _splits(programs, keys.tokens, query.device)
     tiles_of_a_split = max(-(-tiles // asked), 1)
     used = max(-(-tiles // tiles_of_a_split), 1)
     rows_query = query.float().reshape(batch * heads, rows, query.shape[-1]).contiguous()
     outputs = rows_query.new_empty(batch * heads * rows, used, values.head_dim)
     lses = rows_query.new_empty(batch * heads * rows, used)
-    _attend[(batch * heads, row_programs, used)](
+    _attend[(programs, used)](
         rows_query,
         *_side(keys),
         *_side(values),
@@ -93,7 +94,7 @@ def attend_in_triton(
         VALUE_GROUPS=_groups(values),
         KEY_WIDTH=_width(keys.head_dim // _SLOTS),
         VALUE_WIDTH=_width(values.head_dim // _SLOTS),
-        ROWS=rows_of_a_program,
+        ROWS=_ROWS,
         TOKENS=_TOKENS,
         num_warps=_WARPS,
         num_stages=_STAGES,
@@ -157,6 +158,7 @@ def _merged(outputs: Tensor, lses: Tensor) -> tuple[Tensor, Tensor]:
         CHANNELS=channels,
         SPLITS=1 << (splits - 1).bit_length(),
         WIDTH=1 << (channels - 1).bit_length(),
+        num_warps=_WARPS_OF_A_MERGE,
     )
     return output, lse
 
@@ -245,9 +247,10 @@ def _attend(
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
 ) -> None:
-    cell = tl.program_id(0).to(tl.int64)
-    split = tl.program_id(2)
-    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    programs_of_a_cell = tl.cdiv(rows, ROWS)
+    cell = (tl.program_id(0) // programs_of_a_cell).to(tl.int64)
+    row = tl.program_id(0) % programs_of_a_cell * ROWS + tl.arange(0, ROWS)
+    split = tl.program_id(1)
     key_channel, value_channel = tl.arange(0, KEY_WIDTH), tl.arange(0, VALUE_WIDTH)
 
     query_at = query + (cell * rows + row[:, None]) * (4 * KEY_QUARTER) + key_channel[None, :]
@@ -325,7 +328,7 @@ def _attend(
         output2 = output2 * faded_digits + tl.dot(far_weights, _slot(codes, 2)) * far_peak
         output3 = output3 * faded_digits + tl.dot(far_weights, _slot(codes, 3)) * far_peak
 
-    part = (cell * rows + row) * tl.num_programs(2) + split
+    part = (cell * rows + row) * tl.num_programs(1) + split
     divisor = tl.maximum(total, _LEAST)[:, None]
     lse = tl.where(total > 0, (highest + tl.log2(tl.maximum(total, _LEAST))) * _LN_2, float("-inf"))
     tl.store(lses + part, lse, mask=row < rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -31,6 +32,8 @@ class SideCodec:
     """
 
     def __init__(self, transform: SideTransform, recipe: QuantizerRecipe) -> None:
+        if transform.clip_ratio is not None:
+            recipe = replace(recipe, clip_ratio=float(transform.clip_ratio))
         self._exact = transform.rotation.double()
         self._back = transform.back.float()
         self._exact_mean = transform.mean.double() if recipe.centred and transform.mean is not None else None
@@ -74,6 +77,7 @@ class SideCodec:
         """What decides a code."""
         for part in (self._exact, self._exact_mean, self._metric, self._feedback):
             feed(b"" if part is None else part.cpu().numpy().tobytes())
+        feed(repr(self._recipe).encode())
 
     def encode(self, rows: Tensor) -> PackedTokens:
         """Codes of (B, H, T, D)."""

@@ -200,7 +200,8 @@ TYPES = {"codes": "*u8", "scale": "*fp16", "minimum": "*fp16", "outputs": "*fp32
 def compiled(kernel, constants, capability):
     kinds = {name: TYPES.get(name.rpartition("_")[2], "i32") for name in kernel.arg_names}
     source = ASTSource(kernel, kinds | dict.fromkeys(constants, "constexpr"), constants)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm
+    options = {"num_warps": triton_decode._WARPS, "num_stages": triton_decode._STAGES}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm
 
 
 for dim, groups, capability in ((128, 1, 90), (96, 2, 80)):
