@@ -88,9 +88,10 @@ def request_attributes(
     """
     attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
     for source, rules in ((params, _PARAMETERS), (metadata, _STANDARD_PARAMETERS)):
-        for name, (attribute, convert) in rules.items():
-            # LangChain's standard parameters come last, for they win.
-            if (given := source.get(name)) is not None and (value := convert(given)) is not None:
+        # In the order of the rules. LangChain's standard parameters come last, for they win.
+        for name in filter(source.__contains__, rules):
+            attribute, convert = rules[name]
+            if (value := convert(source[name])) is not None:
                 attributes[attribute] = value
     if attributes.get(semconv.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
         del attributes[semconv.GEN_AI_REQUEST_CHOICE_COUNT]
@@ -183,7 +184,9 @@ def tool_attributes(name: str | None, *, description: str | None, call_id: str |
 
 
 def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
-    requested = _first_known(params.get("response_format"), options.get("ls_structured_output_format"))
+    requested = params.get("response_format")
+    if requested is None:
+        requested = options.get("ls_structured_output_format")
     if requested is None:
         return None
     return "text" if isinstance(requested, Mapping) and requested.get("type") == "text" else "json"
@@ -247,10 +250,6 @@ def _provider_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
     if "prompt_tokens" in raw or "input_tokens" in raw:
         return TokenUsage.from_openai(raw)
     return None
-
-
-def _first_known(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
 
 
 def _text(value: object) -> str | None:

@@ -8,6 +8,7 @@ model.generate(**inputs, past_key_values=OscarCache.for_model(model, rotations))
 
 from tokenomics_local_llm.oscar.cache import OSCAR_ATTENTION, OscarCache
 from tokenomics_local_llm.oscar.calibration import calibrate, collect_moments, fit_rotations
+from tokenomics_local_llm.oscar.clipping import choose_clips
 from tokenomics_local_llm.oscar.files import (
     RotationFileError,
     load_rotations,
@@ -18,6 +19,7 @@ from tokenomics_local_llm.oscar.files import (
 from tokenomics_local_llm.oscar.folding import fold_value_rotations, output_metrics
 from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
+from tokenomics_local_llm.oscar.training import train_rotations
 from tokenomics_local_llm.oscar.transform import Rotations, SideTransform
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Rotations",
     "SideTransform",
     "calibrate",
+    "choose_clips",
     "collect_moments",
     "fit_rotations",
     "fold_value_rotations",
@@ -36,5 +39,6 @@ __all__ = [
     "output_metrics",
     "read_published",
     "save_rotations",
+    "train_rotations",
     "write_published",
 ]

@@ -7,7 +7,7 @@ few hundred tokens are met by positions they have never seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -23,9 +23,10 @@ from tokenomics_local_llm.oscar.moments import LayerMoments
 from tokenomics_local_llm.oscar.rotation import hadamard, rotation_of_moment
 from tokenomics_local_llm.oscar.transform import Rotations, SideTransform
 
-__all__ = ["ValueObjective", "calibrate", "collect_moments", "fit_rotations"]
+__all__ = ["ValueObjective", "calibrate", "collect_moments", "fit_rotations", "visit_attention"]
 
 ValueObjective = Literal["energy", "output", "covariance"]
+Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
 
 _NAME: Final = "tokenomics_calibration"
 _WHITENING: Final = 0.5  # half way to alike directions: with 1, SmolLM2 loses what it gains with 0.5
@@ -55,21 +56,46 @@ def collect_moments(
         ValueError: If the model reported no attention at all.
     """
     moments: dict[int, LayerMoments] = {}
-    with attending_by(model, _NAME), torch.inference_mode():
+
+    def add(layer: int, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
+        if layer not in moments:
+            heads, _, head_dim = key.shape
+            moments[layer] = LayerMoments.empty(heads, head_dim, query.shape[0] // heads)
+        moments[layer].add(*(part[:, sink_tokens:] for part in (query, key, value, output)))
+
+    visit_attention(model, texts, add, longer_than=sink_tokens)
+    return moments
+
+
+def visit_attention(model: PreTrainedModel, texts: Iterable[Tensor], visit: Visit, *, longer_than: int) -> None:
+    """Let a model read token sequences, each from its beginning, and show what every layer attends with.
+
+    Args:
+        model: Any causal language model whose attention goes through transformers' attention interface.
+        texts: Token ids, (T,) each.
+        visit: Called with the layer's index, queries (Hq, T, D) and keys (H, T, D) after position encoding, values
+            (H, T, D), and what attention made of them, (Hq, T, D); in no-grad mode.
+        longer_than: Shorter texts, in tokens, are not shown.
+
+    Raises:
+        ValueError: If the model reported no attention at all.
+    """
+    layers = set()
+
+    def note(layer: int, *parts: Tensor) -> None:
+        layers.add(layer)
+        visit(layer, *parts)
+
+    with attending_by(model, _NAME), torch.no_grad():
         for text in texts:
-            model(
-                input_ids=text[None].to(model.device),
-                use_cache=False,
-                logits_to_keep=1,
-                oscar_moments=moments,
-                oscar_sink=sink_tokens,
-            )
-    if not moments:
+            shown = note if len(text) > longer_than else None
+            ids = text[None].to(model.device)
+            model(input_ids=ids, use_cache=False, logits_to_keep=1, oscar_visit=shown)
+    if not layers:
         raise ValueError(
-            f"{type(model).__name__} made no attention call that could be observed on texts longer than {sink_tokens} "
+            f"{type(model).__name__} made no attention call that could be observed on texts longer than {longer_than} "
             "tokens: give longer texts, or a model that uses transformers' attention interface"
         )
-    return moments
 
 
 def fit_rotations(
@@ -166,24 +192,14 @@ def _observed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    oscar_moments: dict[int, LayerMoments],
-    oscar_sink: int,
+    oscar_visit: Visit | None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     output: Tensor
     output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    if key.shape[2] > oscar_sink:
+    if oscar_visit is not None:
         layer: Any = module.layer_idx
-        if layer not in oscar_moments:
-            heads = key.shape[1]
-            oscar_moments[layer] = LayerMoments.empty(heads, key.shape[3], query.shape[1] // heads)
-        for row in range(key.shape[0]):
-            oscar_moments[layer].add(
-                query[row, :, oscar_sink:],
-                key[row, :, oscar_sink:],
-                value[row, :, oscar_sink:],
-                output[row].transpose(0, 1)[:, oscar_sink:],
-            )
+        oscar_visit(layer, query[0], key[0], value[0], output[0].transpose(0, 1))
     return output, None
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from tokenomics_local_llm.kernels import Turn
 from tokenomics_local_llm.oscar.packing import PackedTokens, dequantize
 from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe, feedback_of_metric, groups_of, quantize
 from tokenomics_local_llm.oscar.transform import SideTransform
@@ -29,6 +32,8 @@ class SideCodec:
     """
 
     def __init__(self, transform: SideTransform, recipe: QuantizerRecipe) -> None:
+        if transform.clip_ratio is not None:
+            recipe = replace(recipe, clip_ratio=float(transform.clip_ratio))
         self._exact = transform.rotation.double()
         self._back = transform.back.float()
         self._exact_mean = transform.mean.double() if recipe.centred and transform.mean is not None else None
@@ -50,6 +55,14 @@ class SideCodec:
         """Scales a head."""
         return groups_of(self.head_dim, self._recipe.group_size)
 
+    @cached_property
+    def turn(self) -> Turn | None:
+        """What attention over codes alone has to undo; `None` is nothing, as of values whose rotation was folded."""
+        unit = torch.eye(self.head_dim, device=self._back.device)
+        if self.mean is None and torch.equal(self._back, unit.expand_as(self._back)):
+            return None
+        return Turn(rotation=self._back.mT, mean=self.mean)
+
     def to(self, device: torch.device) -> None:
         """Move what is multiplied with."""
         self._exact, self._back, self.rotation = (part.to(device) for part in (self._exact, self._back, self.rotation))
@@ -64,6 +77,7 @@ class SideCodec:
         """What decides a code."""
         for part in (self._exact, self._exact_mean, self._metric, self._feedback):
             feed(b"" if part is None else part.cpu().numpy().tobytes())
+        feed(repr(self._recipe).encode())
 
     def encode(self, rows: Tensor) -> PackedTokens:
         """Codes of (B, H, T, D)."""

@@ -99,7 +99,7 @@ def _by_head(part: Tensor, dimensions: int) -> Tensor:
 def write_published(rotations: Rotations, keys: Path, values: Path) -> None:
     """Write a pair of files as OSCAR's authors do: format 1 where it can hold them, else format 3.
 
-    Metrics, and means of values, have no place there.
+    Metrics, means of values, and clips chosen for a layer have no place there.
     """
     torch.save(_document(rotations.keys, "keys"), keys)
     torch.save(_document(rotations.values, "values"), values)

@@ -1,9 +1,9 @@
 """Rows of a rotated head to 2-bit codes: the reference that every kernel is compared with.
 
 A row is one token of one head. First each group gets a range, a minimum and a step in float16; then the codes are
-chosen; then the range is scaled. The last step matters more than it looks: codes of least error shrink a row by some
-percent, and while other errors average out over many tokens, what is shrunk stays shrunk, so that logits of a long
-history lose what they had over those of the windows.
+chosen; then the range may be fitted to them, and is scaled. The last step matters more than it looks: codes of least
+error shrink a row by some percent, and while other errors average out over many tokens, what is shrunk stays shrunk, so
+that logits of a long history lose what they had over those of the windows.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class QuantizerRecipe:
     clip_ratio: float | None = None
     """The share of a row's entries that clipping leaves alone, as OSCAR does it: the range is what is left then, and 0
     clips nothing. `None` searches for the range of least squared error instead."""
+    refit: bool = False
+    """Whether minimum and step are fitted once more, by least squares, to the codes that were chosen. Off by default:
+    a searched range is fitted already, and codes rounded in a metric are not those of least squared error."""
     stretch: float = 1.0
     """How much of what rounding took from a row's component along itself, in the metric of what reads it, scaling the
     range gives back: 0 nothing, 1 all."""
@@ -79,6 +82,9 @@ def quantize(
         minimum, step = _range(*torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True))
     minimum, step = minimum.half(), step.clamp_min(_SMALLEST_STEP).half()
     codes = _codes(grouped, minimum.float(), step.float(), feedback)
+    if recipe.refit:
+        fitted = _fitted_range(grouped, codes.view_as(grouped), minimum.float(), step.float())
+        minimum, step = (part.half() for part in fitted)
     if recipe.stretch:
         stored = (minimum.float() + step.float() * codes.view_as(grouped)).flatten(-2)
         factor = 1 + recipe.stretch * (_loss(rows, stored, metric)[..., None, None] - 1)
@@ -147,7 +153,7 @@ def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
     least = torch.full_like(low, torch.inf)
     for below, above in product(_SHRUNK, repeat=2):
         narrow = _range(mean + (low - mean) * below, mean + (high - mean) * above)
-        minimum, step = _fitted_range(grouped, *narrow)
+        minimum, step = _fitted_range(grouped, _nearest(grouped, *narrow), *narrow)
         error = (grouped - minimum - step * _nearest(grouped, minimum, step)).square().sum(-1, keepdim=True)
         better = error < least
         least = torch.where(better, error, least)
@@ -163,9 +169,8 @@ def _loss(rows: Tensor, stored: Tensor, metric: Tensor | None) -> Tensor:
     return torch.where(torch.isfinite(loss), loss, 1.0).clamp(*_PLAUSIBLE_LOSS)
 
 
-def _fitted_range(grouped: Tensor, minimum: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """The range fitted to its nearest codes by least squares; a group of a single code keeps the range it has."""
-    codes = _nearest(grouped, minimum, step)
+def _fitted_range(grouped: Tensor, codes: Tensor, minimum: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """The range fitted to codes by least squares; a group of a single code keeps the range it has."""
     row_mean, code_mean = grouped.mean(-1, keepdim=True), codes.mean(-1, keepdim=True)
     row_part, code_part = grouped - row_mean, codes - code_mean
     fitted = (row_part * code_part).sum(-1, keepdim=True) / code_part.square().sum(-1, keepdim=True)

@@ -19,13 +19,15 @@ class SideTransform:
     rotation: Tensor
     """(H or 1, D, D), float32, applied from the right."""
     eigenvalues: Tensor
-    """Of the moment that the rotation diagonalises, (H or 1, D), ascending; ones for a plain Hadamard rotation."""
+    """Of the moment that the rotation diagonalises, (H or 1, D), ascending; ones where it diagonalises none."""
     inverse: Tensor | None = None
     """Of the rotation, (H or 1, D, D), where that is not orthogonal; `None` is its transpose."""
     mean: Tensor | None = None
     """Subtracted before the rotation, (H, D); `None` subtracts nothing."""
     metric: Tensor | None = None
     """What an error costs once it is rotated, (H or 1, D, D); `None` is unknown."""
+    clip_ratio: Tensor | None = None
+    """The recipe's for this layer, (), as `choose_clips` chose it; `None` leaves it to the recipe."""
 
     @property
     def back(self) -> Tensor:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from shared_data import models
 from tiny_models import some_tokens
 from tokenomics_local_llm.oscar import (
+    QuantizerRecipe,
     RotationFileError,
     Rotations,
     SideTransform,
@@ -21,6 +23,8 @@ from tokenomics_local_llm.oscar import (
     save_rotations,
     write_published,
 )
+from tokenomics_local_llm.oscar.packing import unpack_codes
+from tokenomics_local_llm.oscar.quantizer import quantize
 from tokenomics_local_llm.oscar.rotation import bit_reversal, hadamard, metric_of_rotation, orthogonality_error
 
 _PUBLISHED = {
@@ -157,6 +161,28 @@ def test_published_importance_is_far_from_diagonal_which_rounding_can_use(publis
         assert side.metric is not None
         power = side.metric[0].square()
         assert float(power.diagonal().sum() / power.sum()) < 0.6
+
+
+@pytest.mark.shared_data
+def test_published_rotations_change_no_attention(published: Rotations) -> None:
+    query, keys, values = torch.randn(3, 2, 30, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = scaled_dot_product_attention(query, keys, values)
+    for layer in published.keys:
+        key_turn, value_turn = (side[layer].rotation.double() for side in (published.keys, published.values))
+        turned = scaled_dot_product_attention(query @ key_turn, keys @ key_turn, values @ value_turn)
+        torch.testing.assert_close(turned @ value_turn.mT, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.shared_data
+def test_published_orders_of_channels_change_no_code_with_one_group_a_head(published: Rotations) -> None:
+    order = torch.empty(128, dtype=torch.int64)
+    order[bit_reversal(128)] = torch.arange(127, -1, -1)
+    recipe = QuantizerRecipe.as_published(0.96)
+    rows = torch.randn(1, 1, 20, 128, generator=torch.Generator().manual_seed(0))
+    for side in _sides(published)[::9]:
+        turned = rows @ side.rotation
+        ordered, plain = (unpack_codes(quantize(each, recipe).codes) for each in (turned, turned[..., order.argsort()]))
+        assert torch.equal(ordered, plain[..., order])
 
 
 @pytest.mark.shared_data

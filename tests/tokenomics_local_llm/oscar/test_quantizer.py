@@ -55,7 +55,11 @@ def test_a_ratio_of_zero_clips_nothing() -> None:
     assert torch.isinf(clip_threshold(_rows(), 0.0)).all()
 
 
-@pytest.mark.parametrize("recipe", [PLAIN, PUBLISHED, SEARCHED], ids=["plain", "published", "searched"])
+@pytest.mark.parametrize(
+    "recipe",
+    [PLAIN, PUBLISHED, SEARCHED, replace(SEARCHED, refit=True)],
+    ids=["plain", "published", "searched", "refitted"],
+)
 def test_a_constant_row_is_stored_as_it_is(recipe: QuantizerRecipe) -> None:
     rows = torch.full((1, 1, 3, 16), 0.75)
     assert torch.equal(_restored(rows, recipe), rows)
@@ -113,6 +117,23 @@ def test_stretching_gives_a_row_back_its_component_along_itself(in_metric: bool,
     assert lost.mean() < 0.93
     expected = lost * (1 + stretch * (1 / lost - 1).clamp(-0.2, 0.25))
     torch.testing.assert_close(component(stretch), expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rounded_in_metric", [False, True], ids=["nearest", "metric"])
+@pytest.mark.parametrize("group_size", [None, 32])
+def test_a_refitted_range_is_the_one_of_least_squared_error_for_its_codes(
+    rounded_in_metric: bool, group_size: int | None
+) -> None:
+    rows, recipe = _rows(), replace(PUBLISHED, refit=True, group_size=group_size)
+    feedback = feedback_of_metric(_metric(), 0.1) if rounded_in_metric else None
+    packed = quantize(rows, recipe, feedback=feedback)
+    assert torch.equal(packed.codes, quantize(rows, replace(recipe, refit=False), feedback=feedback).codes)
+    shape = *packed.scale.shape, group_size or 64
+    codes, numbers = (part.double().view(shape) for part in (unpack_codes(packed.codes), rows))
+    design = torch.stack([codes, torch.ones_like(codes)], dim=-1)
+    fitted = torch.linalg.lstsq(design, numbers.unsqueeze(-1)).solution
+    torch.testing.assert_close(packed.scale.double(), fitted[..., 0, 0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(packed.minimum.double(), fitted[..., 1, 0], rtol=1e-3, atol=1e-3)
 
 
 def test_groups_are_quantised_each_by_itself() -> None:
