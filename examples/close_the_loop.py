@@ -150,15 +150,15 @@ class Plan:
     """Where it all goes."""
     evaluate: int = 24
     """Orders that are priced before and after."""
-    practise: int = 36
+    practise: int = 30
     """Orders to learn from."""
     attempts: int = 5
     """The most tries of one of those."""
     temperature: float = 0.6
     """Of the tries."""
-    learn: int = 24
+    learn: int = 20
     """Tasks that are learned or held out: the most net value per token, so the dearest successes stay out."""
-    steps: int = 5
+    steps: int = 4
     """Updates of each of the six blocks."""
 
     @property
