@@ -76,16 +76,16 @@ def in_words(lines: Sequence[Line]) -> str:
     return " and ".join(f"{quantity} {item}s" for item, quantity in lines)
 
 
-def orders(name: str, count: int, *, seed: int) -> list[Order]:
-    """Every third order has one line, the others two; no two sets share an order."""
-    draw = random.Random(f"{seed}")
-    return [
-        Order(
-            name=f"{name}-{number:02}",
-            lines=tuple((item, draw.randint(2, 20)) for item in draw.sample(list(PRICES), 1 if number % 3 == 0 else 2)),
-        )
-        for number in range(count)
-    ]
+def orders(count: int, *, first: int = 0) -> list[Order]:
+    """A part of one long list without repetitions; every third order has one line, the others two."""
+    draw, seen, made = random.Random(7), set[frozenset[Line]](), list[Order]()
+    while len(made) < first + count:
+        items = draw.sample(list(PRICES), 1 if len(made) % 3 == 0 else 2)
+        lines = tuple((item, draw.randint(2, 20)) for item in items)
+        if frozenset(lines) not in seen:
+            seen.add(frozenset(lines))
+            made.append(Order(name=f"order-{len(made):02}", lines=lines))
+    return made[first:]
 
 
 class Shop:
@@ -185,7 +185,7 @@ class Plan:
         prices, evaluate = ["--prices", str(PRICE_BOOK)], ["--orders", str(self.evaluate)]
         yield "before", [*this, str(self.before), *evaluate]
         tries = ["--attempts", str(self.attempts), "--temperature", str(self.temperature)]
-        yield "practise", [*this, practise, "--orders", str(self.practise), *tries]
+        yield "practise", [*this, practise, "--first", str(self.evaluate), "--orders", str(self.practise), *tries]
         export = ["dataset", "export", "--db", practise, *prices, "--read-only-tool", "total_price"]
         yield "export", [*core, *export, "--held-out", "0.25", "--max-tasks", str(self.learn), worth]
         size = ["--blocks", "6", "--passes", "1", "--steps", str(self.steps), "--batch-size", "4", "--length", "384"]
@@ -251,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
     working = made.add_subparsers(dest="step").add_parser("work", help="price orders: one step of the loop")
     working.add_argument("db", type=Path)
     working.add_argument("--orders", type=int, required=True)
+    working.add_argument("--first", type=int, default=0, help="how many of the list to leave out")
     working.add_argument("--attempts", type=int, default=1)
     working.add_argument("--temperature", type=float, default=0.0)
     working.add_argument("--model", default="SmolLM2-135M-Instruct")
@@ -262,9 +263,8 @@ def run(given: argparse.Namespace) -> None:
     if given.step is None:
         main(Plan(folder=given.folder))
         return
-    name, seed = ("practise", 2) if given.attempts > 1 else ("order", 1)
     model = ChatLocalLLM(model=given.model, temperature=given.temperature, kv_cache=given.kv_cache, max_tokens=48)
-    work(model, orders(name, given.orders, seed=seed), given.db, attempts=given.attempts)
+    work(model, orders(given.orders, first=given.first), given.db, attempts=given.attempts)
 
 
 if __name__ == "__main__":
