@@ -158,7 +158,7 @@ class Plan:
     """Of the tries."""
     learn: int = 20
     """Tasks that are learned or held out: the most net value per token, so the dearest successes stay out."""
-    steps: int = 4
+    steps: int = 2
     """Updates of each of the six blocks."""
 
     @property
