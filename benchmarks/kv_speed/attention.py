@@ -25,7 +25,13 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from closing import Check
 from kv_speed.clock import interleaved
-from tokenomics_local_llm.kernels import Instructions, PackedKeys, PackedValues, decode_attention, supported_instructions
+from tokenomics_local_llm.kernels import (
+    Instructions,
+    PackedKeys,
+    PackedValues,
+    decode_attention,
+    supported_instructions,
+)
 
 __all__ = ["attention"]
 

@@ -15,7 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel, QuantizedCache, Qwen3Config, Qwen3ForCausalLM, StaticCache
+from transformers import (
+    Cache,
+    DynamicCache,
+    PreTrainedModel,
+    QuantizedCache,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    StaticCache,
+)
 
 from closing import Check
 from kv_speed.clock import interleaved

@@ -117,9 +117,7 @@ def test_padded_head_sizes_cost_only_values_more(kind: type[PackedStore]) -> Non
 
 
 @by_kind
-@pytest.mark.parametrize(
-    ("dim", "group", "message"), [(60, 60, "multiple of 8"), (64, 16, "got 64 and 16")]
-)
+@pytest.mark.parametrize(("dim", "group", "message"), [(60, 60, "multiple of 8"), (64, 16, "got 64 and 16")])
 def test_other_head_and_group_sizes_are_refused(kind: type[PackedStore], dim: int, group: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(batch=1, heads=1, head_dim=dim, group_size=group)
