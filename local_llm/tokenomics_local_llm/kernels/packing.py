@@ -146,10 +146,7 @@ def _codes(compiled: Any, rows: Tensor, scale: Tensor, minimum: Tensor, feedback
 def _codes_in_torch(rows: Tensor, scale: Tensor, minimum: Tensor, feedback: Tensor | None) -> Tensor:
     size = rows.shape[-1] // scale.shape[-1]
     step, low = (part.repeat_interleave(size, -1) for part in (scale, minimum))
-    if feedback is None:
-        codes = _nearest(rows, low, step)
-    else:
-        codes = _sequential(rows, low, step, feedback.to(rows.device))
+    codes = _nearest(rows, low, step) if feedback is None else _sequential(rows, low, step, feedback)
     first, second, third, fourth = codes.to(torch.uint8).unflatten(-1, (4, -1)).unbind(-2)
     return first | second << 2 | third << 4 | fourth << 6
 
@@ -159,6 +156,7 @@ def _nearest(rows: Tensor, low: Tensor, step: Tensor) -> Tensor:
 
 
 def _sequential(rows: Tensor, low: Tensor, step: Tensor, feedback: Tensor) -> Tensor:
+    feedback = feedback.to(rows.device)
     target, codes = rows.clone(), torch.empty_like(rows)
     for channel in range(rows.shape[-1]):
         code = _nearest(target[..., channel], low[..., channel], step[..., channel])
