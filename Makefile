@@ -44,7 +44,7 @@ bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collecto
 	$(BIN)/python benchmarks/collector.py
 	$(BIN)/python benchmarks/waste.py
 	$(BIN)/python benchmarks/estimators.py
-	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/intervals.py
 	$(BIN)/python benchmarks/report.py
 
 reproduce: $(INSTALLED) ## print published figures beside ours; needs ../shared/data

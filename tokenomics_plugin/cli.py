@@ -1,4 +1,4 @@
-"""`tokenomics collect | import | report`: parse, call, print.
+"""`tokenomics collect | import | report | dataset`: parse, call, print.
 
 The commands need extras; with the base install alone the program still runs, and says which to install.
 """

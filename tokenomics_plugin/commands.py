@@ -20,7 +20,7 @@ from tokenomics_plugin.errors import MissingExtraError, TokenomicsError
 
 __all__ = ["main"]
 
-_EXTRAS = {"collect": "collector", "import": "collector", "report": "report"}
+_EXTRAS = {"collect": "collector", "import": "collector", "report": "report", "dataset": "report"}
 _DB_OPTION = click.option(
     "--db",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -205,3 +205,63 @@ def report(
     side_effects = SideEffects(read=frozenset(readers), write=frozenset(writers))
     made = make_report(db, book, options=options, side_effects=side_effects)
     write_report(made if page == "all" else made.only(page), form, output)
+
+
+@main.group()
+def dataset() -> None:
+    """Turn what agents did well into data to fine-tune a model on."""
+
+
+@dataset.command("export")
+@_DB_OPTION
+@_PRICES_OPTION
+@click.option("--value", type=_USD, help="USD that a success is worth which does not say its own.")
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the tasks that goes to the other file.",
+)
+@click.option("--max-tasks", type=click.IntRange(min=1), help="Stop after so many tasks.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Stop when the conversations have more tokens.")
+@click.option("--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'.")
+@click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+def export(
+    db: Path,
+    prices: Path | None,
+    value: Decimal | None,
+    held_out: float,
+    max_tasks: int | None,
+    max_tokens: int | None,
+    readers: tuple[str, ...],
+    writers: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Write the conversations that are worth learning to OUTPUT, as JSON lines of messages and tools.
+
+    Those of tasks that succeeded and brought more than they cost, the most net value per token first. A fifth of the
+    tasks goes to a second file, NAME.held-out.jsonl, to judge a fine-tuned model by; a task never changes sides.
+    Repeated reads of tools that are declared as read-only are left out. The texts must have been captured:
+    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY where the agent runs.
+    """
+    from tokenomics_plugin.dataset import DatasetOptions, export_dataset
+    from tokenomics_plugin.pricing import PriceBook
+    from tokenomics_plugin.trajectory import SideEffects
+
+    exported = export_dataset(
+        db,
+        output,
+        PriceBook() if prices is None else PriceBook.from_toml(prices),
+        options=DatasetOptions(held_out=held_out, max_tasks=max_tasks, max_tokens=max_tokens, value=value),
+        side_effects=SideEffects(read=frozenset(readers), write=frozenset(writers)),
+        on_traces=_told_on_terminals,
+    )
+    click.echo(exported.summary())
+
+
+def _told_on_terminals(done: int, total: int) -> None:
+    """One line on stderr that is written over, where a person watches."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done} of {total} traces read", nl=done == total, err=True)

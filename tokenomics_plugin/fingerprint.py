@@ -21,6 +21,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from operator import itemgetter
+from struct import Struct
 from typing import Any, Final, NoReturn
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -37,7 +38,9 @@ _BLOCK_BYTES: Final = 64  # of SHA-256, as HMAC needs it
 _INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _FINGERPRINT_BYTES: Final = 8
+_FINGERPRINT_DIGITS: Final = 2 * _FINGERPRINT_BYTES
 _KEY_ID_BYTES: Final = 4
+_LENGTH: Final = Struct(">Q")
 _DAY_NS: Final = 86_400 * 10**9
 
 
@@ -74,7 +77,7 @@ class Fingerprinter:
 
         Text counts as its UTF-8 bytes. Parts are framed by their lengths: `("ab", "c")` is not `("a", "bc")`.
         """
-        return f"{self._key_id}:{self._digest(_framed(parts))[:_FINGERPRINT_BYTES].hex()}"
+        return f"{self._key_id}:{self._digest(_framed(parts)).hex()[:_FINGERPRINT_DIGITS]}"
 
     def unlike_any(self) -> str:
         """A fingerprint that equals no other, for content that cannot be compared."""
@@ -157,12 +160,12 @@ def _framed(parts: Iterable[str | bytes]) -> bytes:
     framed: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        framed += (len(data).to_bytes(8, "big"), data)
+        framed += (_LENGTH.pack(len(data)), data)
     return b"".join(framed)
 
 
 def canonical(
-    value: Any, *, expand: Expansion = lambda _: None, max_leaves: int = 1_000, max_characters: int = 65_536
+    value: Any, *, expand: Expansion | None = None, max_leaves: int = 1_000, max_characters: int = 65_536
 ) -> bytes | None:
     """A value as bytes that are the same for equal values, in whatever order its mappings and sets were filled.
 
@@ -208,7 +211,7 @@ class _Writer:
 
     __slots__ = ("_characters", "_expand", "_leaves", "parts")
 
-    def __init__(self, expand: Expansion, *, leaves: int, characters: int) -> None:
+    def __init__(self, expand: Expansion | None, *, leaves: int, characters: int) -> None:
         self.parts: list[str] = []
         self._expand = expand
         self._leaves = leaves
@@ -261,8 +264,15 @@ class _Writer:
             pairs.sort(key=lambda pair: self._apart(pair[0], depth))
         self.parts.append("{")
         for key, value in pairs:
-            self.write(key, depth + 1)
-            self.write(value, depth + 1)
+            if type(key) is str and type(value) is str and depth < _MAX_DEPTH:  # as `write` does: arguments are text
+                self._leaves -= 2
+                self._characters -= len(key) + len(value)
+                if self._leaves < 0 or self._characters < 0:
+                    raise _UnknownError
+                self.parts.append(f"s{len(key)}:{key}s{len(value)}:{value}")
+            else:
+                self.write(key, depth + 1)
+                self.write(value, depth + 1)
         self.parts.append("}")
 
     def _apart(self, value: Any, depth: int) -> str:
@@ -275,7 +285,7 @@ class _Writer:
             self.parts = written_so_far
 
     def _write_other(self, value: Any, kind: type, depth: int) -> None:
-        if (expanded := self._expand(value)) is not None:
+        if self._expand is not None and (expanded := self._expand(value)) is not None:
             self._write_object(*expanded, depth)
         elif kind is list or kind is tuple:
             self._write_sequence(value, depth)

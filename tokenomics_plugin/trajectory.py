@@ -76,6 +76,11 @@ class SideEffects:
         """What that tool does; `UNKNOWN` when no pattern is about it."""
         return SideEffect.UNKNOWN if tool is None else _side_effect(self, tool)
 
+    @property
+    def harmless(self) -> tuple[str, ...]:
+        """The patterns of tools that change nothing, in order."""
+        return tuple(sorted(self.read | self.none))
+
 
 UNDECLARED: Final = SideEffects()
 """Nothing is known of any tool: each may write."""

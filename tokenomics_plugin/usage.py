@@ -56,10 +56,22 @@ class TokenUsage:
     """Contradictions in the source's counts, one sentence each; empty when they add up."""
 
     def __post_init__(self) -> None:
+        # Nearly always nothing is wrong, and reports make millions of these.
+        for value in (
+            self.fresh_input_tokens,
+            self.cache_write_tokens,
+            self.cache_read_tokens,
+            self.visible_output_tokens,
+            self.reasoning_tokens,
+        ):
+            if value is not None and (type(value) is not int or value < 0):
+                self._check()
+
+    def _check(self) -> None:
         for name in _CLASSES:
             value = getattr(self, name)
-            if value is None or (type(value) is int and value >= 0):
-                continue  # nearly always: reports make millions of these
+            if value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an int or None (unknown), got {value!r}")
             if value < 0 and not self.inconsistencies:

@@ -1,9 +1,16 @@
 """SmolLM2-135M fine-tuned on worked solutions of GSM8K's training set: full, LoRA, and block by block.
 
-Every way makes the same updates on the same rows in the same order, so that with six blocks each parameter is updated
-a sixth as often as by the others. That is why block-wise training is expected behind LoRA here: in pilots it caught up
-with full fine-tuning when each block made as many updates. Forgetting is the divergence from the base model on novels.
-Rows, updates and tokens are few, for a shared CPU: differences below a hundredth mean nothing.
+Three comparisons. With equal updates every way makes the same updates on the same rows in the same order; then each
+parameter of a block-wise run is updated a sixth as often. With equal updates a parameter the others make a sixth of
+the updates, and see a sixth of the data. With equal CPU seconds LoRA makes as many updates as fit into the time that
+the block-wise run took for its own, which are cheaper: nothing below a block is differentiated.
+
+Every way's learning rate starts from what is usual for it and is tripled as long as that lowers the loss on rows set
+apart, which also serve the gate; the losses that count are on other rows. Forgetting is the divergence from the base
+model on novels. Rows are short, for a shared CPU, and no layers are computed twice in any arm. One seed: differences
+below a hundredth mean nothing.
+
+What was measured can be kept in a file, so that the arms can be run one at a time.
 """
 
 from __future__ import annotations
@@ -11,10 +18,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,90 +37,254 @@ from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData, finetu
 from tokenomics_local_llm.diffusion_blocks.objectives import exact_loss
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.rows import Example, Rows, pack, pad
-from tokenomics_local_llm.diffusion_blocks.visit import FineTuning
+from tokenomics_local_llm.diffusion_blocks.visit import FineTuning, train_visit
 from tokenomics_local_llm.model import LocalModel
 from tokenomics_local_llm.smollm2 import SMOLLM2, load_smollm2
 
-__all__ = ["finetuning"]
+__all__ = ["ARMS", "finetuning"]
 
-BLOCKS = 6
-BATCH, LENGTH = 2, 256
-TRAINING_ROWS, HELD_OUT_ROWS, PROBE_ROWS, PROBE_LENGTH = 1000, 24, 4, 128
-LEARNING_RATES = {"full": 5e-5, "LoRA": 5e-4, "blocks": 1e-4}
-"""Untuned; what is usual for each."""
+BLOCKS, PASSES = 6, 2
+BATCH, LENGTH = 1, 112
+LINES = 4000
+DEV_ROWS, TEST_ROWS, PROBE_ROWS, PROBE_LENGTH = 12, 32, 4, 128
+USUAL_RATES = {"full": 5e-5, "LoRA": 5e-4, "blocks": 1e-4}
+RATE_FACTOR, TUNING_STEPS = 3, 24
+SETTINGS = FineTuning(blocks=1, passes=1, batch_size=BATCH, warm_up_steps=2, chunk_rows=256, checkpointing=False)
+FEWER, TIMED = "equal updates a parameter", "equal CPU seconds"
+ARMS = (
+    *USUAL_RATES,
+    *(f"{way}, {FEWER}" for way in ("full", "LoRA")),
+    f"LoRA, {TIMED}",
+    "a sabotaged visit",
+)
+BASE = "the model as it is"
 NO_GATE = Gate(max_kl=float("inf"))
+T = TypeVar("T")
 
 
-def finetuning(corpora: Path, *, steps: int) -> Section:
+@dataclass(kw_only=True)
+class Kept:
+    """What was measured, in a file if there is one."""
+
+    path: Path | None
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.path.exists():
+            self.found = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def get(self, name: str, measure: Callable[[], T]) -> T:
+        """What was measured under this name, or is now."""
+        if name not in self.found:
+            self.found[name] = measure()
+            if self.path is not None:
+                self.path.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+        known: T = self.found[name]
+        return known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The base model, its data, and a folder to work in, which keeps the base model's probabilities."""
+
+    base: LocalModel
+    data: FineTuningData
+    test: Rows
+    folder: Path
+
+    def __post_init__(self) -> None:
+        Judge(Partition(self.base.model, BLOCKS), self.test, self.data.probe, self.folder)
+
+    def reading(self, partition: Partition) -> Reading:
+        """On the rows that count."""
+        return Judge(partition, self.test, self.data.probe, self.folder).read()
+
+    def dev_loss(self, partition: Partition) -> float:
+        """On the rows that learning rates are chosen by."""
+        return Judge(partition, self.data.held_out, self.data.probe, self.folder).read().held_out_loss
+
+    def model(self) -> Any:
+        """A copy of the base model; what is drawn from now on, as adapters are, is the same each time."""
+        torch.manual_seed(0)
+        return deepcopy(self.base.model)
+
+
+def finetuning(corpora: Path, *, steps: int, arms: tuple[str, ...] = ARMS, results: Path | None = None) -> Section:
     """Held-out loss and forgetting of every way, after this many updates."""
-    base = fresh()
-    data = read(base, corpora)
-    section = Section(
-        figures={
-            "rows an update": BATCH,
-            "training rows": len(data.train),
-            "held-out rows": len(data.held_out),
-            "held-out tokens": data.held_out.learned_tokens,
-            "learning rates": LEARNING_RATES,
-        }
-    )
+    kept = Kept(path=results)
     with TemporaryDirectory() as folder:
-        judged = Judge(Partition(base.model, BLOCKS), data.held_out, data.probe, Path(folder)).read()
-        section.row(arm="the model as it is", updates=0, tokens=0, **_figures(judged))
-        arms: dict[str, Callable[[Any], Any]] = {"full": lambda model: model.requires_grad_(True)}
-        if has_peft():
-            arms["LoRA"] = with_lora
-        else:
+        bench = read(load_smollm2(torch.float32), corpora, Path(folder))
+        base = kept.get(BASE, lambda: {"arm": BASE, "updates": 0, "tokens": 0, **_judged(bench, bench.model())})
+        section = Section(figures=_figures(bench))
+        if not has_peft():
             section.figures["LoRA"] = "peft is not installed"
-        for name, prepare in arms.items():
-            train_whole(section, name, prepare, data, steps, Path(folder))
-        train_blocks(section, data, steps, Path(folder) / "blocks")
-        sabotage(section, data, Path(folder) / "sabotage")
-    found = {row["arm"]: row for row in section.rows}
-    section.checks.extend(_checks(found))
+        section.row(**base)
+        for arm in arms:
+            if arm in kept.found or not arm.startswith("LoRA") or has_peft():
+                section.row(**kept.get(arm, partial(measured, bench, kept, arm, steps)))
+    section.figures["dev loss"] = {name: loss for name, loss in kept.found.items() if name.startswith("rate ")}
+    section.checks.extend(_checks({row["arm"]: row for row in section.rows}))
     return section
 
 
-def _checks(found: dict[str, dict[str, Any]]) -> Iterator[Check]:
-    blocks = found["blocks"]
-    yield Check(
-        name="finetune: held-out loss, block by block, less the base model's",
-        value=round(blocks["held_out_loss"] - found["the model as it is"]["held_out_loss"], 4),
-        goal="< 0",
-        holds=blocks["held_out_loss"] < found["the model as it is"]["held_out_loss"],
-    )
-    for other in ("full", "LoRA"):
-        if other in found:
-            gap = blocks["held_out_loss"] - found[other]["held_out_loss"]
-            yield Check(
-                name=f"finetune: held-out loss, block by block, less that of {other}, equal updates and tokens",
-                value=round(gap, 4),
-                goal="<= 0" if other == "LoRA" else "reported",
-                holds=gap <= 0 or other != "LoRA",
-            )
-    yield Check(
-        name="finetune: a sabotaged visit is rolled back, to the last bit",
-        value=found["a sabotaged visit"]["restored"],
-        goal="true, and not kept",
-        holds=found["a sabotaged visit"]["restored"] and not found["a sabotaged visit"]["kept"],
-    )
+def measured(bench: Bench, kept: Kept, arm: str, steps: int) -> dict[str, Any]:
+    """One arm, at the best of its learning rates."""
+    if arm == "a sabotaged visit":
+        return sabotaged(bench)
+    way, _, comparison = arm.partition(", ")
+    rate = best_rate(bench, kept, way)
+    if comparison == FEWER:
+        steps //= BLOCKS
+    if comparison == TIMED:
+        blocks, own = (kept.found[name] for name in ("blocks", way))
+        steps = round(blocks["cpu_seconds"] / own["cpu_seconds"] * steps)
+    model, figures = trained(bench, way, rate, steps)
+    return {"arm": arm, "learning_rate": rate, **figures, **_judged(bench, model)}
 
 
-def fresh() -> LocalModel:
-    model, tokenizer = load_smollm2(torch.float32)
-    return LocalModel(SMOLLM2, model, tokenizer)
+def best_rate(bench: Bench, kept: Kept, way: str) -> float:
+    """Triple the rate as long as that helps."""
+    losses: dict[float, float] = {}
+    rate = USUAL_RATES[way]
+    while not losses or list(losses.values())[-1] == min(losses.values()):
+        losses[rate] = kept.get(f"rate {rate:g} of {way}", partial(loss_at, bench, way, rate))
+        rate *= RATE_FACTOR
+    return min(losses, key=losses.__getitem__)
 
 
-def read(model: LocalModel, corpora: Path) -> FineTuningData:
-    lines = (corpora / "gsm8k" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    chosen = [json.loads(line) for line in lines[: TRAINING_ROWS + HELD_OUT_ROWS]]
-    rows = pad([example(model, line) for line in chosen], length=LENGTH)
-    train, held_out = rows.at(range(len(rows) - HELD_OUT_ROWS)), rows.at(range(len(rows) - HELD_OUT_ROWS, len(rows)))
-    novels = sorted((corpora / "english_novels").glob("*_1*.txt"))
-    texts = [model.encode(path.read_text(encoding="utf-8")[50_000:53_000]) for path in novels[:PROBE_ROWS]]
-    probes = [pack(tokens[: PROBE_LENGTH + 1], length=PROBE_LENGTH) for tokens in texts]
-    probe = Rows(torch.cat([one.input_ids for one in probes]), torch.cat([one.targets for one in probes]))
-    return FineTuningData(train=train, held_out=held_out, probe=probe)
+def loss_at(bench: Bench, way: str, rate: float) -> float:
+    """On the rows set apart, after a few updates."""
+    model, settings = bench.model(), replace(SETTINGS, learning_rate=rate)
+    partition = Partition(model, BLOCKS)
+    if way == "blocks":
+        visit = replace(settings, blocks=BLOCKS, steps=TUNING_STEPS // BLOCKS)
+        for number in partition:
+            state, share = bench.folder / "state", number / BLOCKS
+            train_visit(partition, number, bench.data.train, visit, number=number, share=share, state_after=state)
+    else:
+        (with_lora if way == "LoRA" else everything)(model)
+        train_whole(partition, bench.data.train, settings, TUNING_STEPS)
+    loss = round(bench.dev_loss(partition), 4)
+    print(f"  {way} at {rate:g}: {loss}", flush=True)
+    return loss
+
+
+def trained(bench: Bench, way: str, rate: float, steps: int) -> tuple[Any, dict[str, Any]]:
+    """A model tuned one way, and what it took."""
+    model, settings = bench.model(), replace(SETTINGS, learning_rate=rate)
+    if way == "blocks":
+        return model, train_blocks(bench, model, settings, steps)
+    partition = Partition(model, BLOCKS)
+    (with_lora if way == "LoRA" else everything)(model)
+    return model, train_whole(partition, bench.data.train, settings, steps)
+
+
+def everything(model: Any) -> None:
+    model.requires_grad_(True)
+
+
+def train_whole(partition: Partition, train: Rows, settings: FineTuning, steps: int) -> dict[str, Any]:
+    """Train every parameter, or every adapter, at once."""
+    parameters = [parameter for parameter in partition.model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0)
+    loss_of, losses, tokens = exact_loss(partition, chunk_rows=settings.chunk_rows), [], 0
+    start = time.process_time()
+    partition.model.train()
+    for step in range(steps):
+        rows = train.batch(step, BATCH, seed=settings.seed)
+        optimizer.param_groups[0]["lr"] = settings.rate(step / steps, step)
+        loss = loss_of(rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, settings.max_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(float(loss.detach()))
+        tokens += rows.learned_tokens
+    return {
+        "updates": steps,
+        "updates_a_parameter": steps,
+        "tokens": tokens,
+        "trained_parameters": sum(parameter.numel() for parameter in parameters),
+        "train_loss": round(fmean(losses), 4),
+        "cpu_seconds": round(time.process_time() - start),
+    }
+
+
+class _Clock:
+    """CPU seconds of the visits, and of the gate between them."""
+
+    def __init__(self) -> None:
+        self.training = self.judging = 0.0
+        self._last = time.process_time()
+
+    def step(self, _loss: float) -> None:
+        self.training += self._since()
+
+    def attempt(self, _attempt: object) -> None:
+        self.judging += self._since()
+
+    def _since(self) -> float:
+        last, self._last = self._last, time.process_time()
+        return self._last - last
+
+
+def train_blocks(bench: Bench, model: Any, settings: FineTuning, steps: int) -> dict[str, Any]:
+    """Visit every block; the gate may only roll back what does not help."""
+    settings = replace(settings, blocks=BLOCKS, passes=PASSES, steps=steps // (BLOCKS * PASSES))
+    with TemporaryDirectory(dir=bench.folder) as folder:
+        base = Judge(Partition(model, BLOCKS), bench.data.held_out, bench.data.probe, Path(folder)).read()
+        clock = _Clock()
+        journal = finetune(
+            model, bench.data, settings, Path(folder), gate=NO_GATE, on_step=clock.step, on_attempt=clock.attempt
+        )
+    return {
+        "updates": settings.visits * settings.steps,
+        "updates_a_parameter": settings.passes * settings.steps,
+        "tokens": sum(attempt.tokens for attempt in journal.attempts),
+        "trained_parameters": sum(value.numel() for value in Partition(model, BLOCKS).parameters(0).values()),
+        "train_loss": round(fmean(loss for attempt in journal.attempts for loss in attempt.train_losses), 4),
+        "cpu_seconds": round(clock.training),
+        "cpu_seconds_of_the_gate": round(clock.judging),
+        "visits": f"{settings.visits} of {settings.steps} updates",
+        "kept": sum(attempt.kept for attempt in journal.attempts),
+        "dev_loss_before_and_after_each_visit": [
+            round(reading.held_out_loss, 4) for reading in (base, *(attempt.reading for attempt in journal.attempts))
+        ],
+    }
+
+
+def sabotaged(bench: Bench) -> dict[str, Any]:
+    """One visit to one block of all layers, on solutions whose tokens are shuffled."""
+    model, train = bench.model(), bench.data.train
+    targets = train.targets.clone()
+    wanted = targets != IGNORED
+    shuffled = torch.randperm(int(wanted.sum()), generator=torch.Generator().manual_seed(0))
+    targets[wanted] = targets[wanted][shuffled]
+    wrong = replace(bench.data, train=Rows(train.input_ids, targets))
+    settings = replace(SETTINGS, steps=3, learning_rate=1e-3)
+    attempt = finetune(model, wrong, settings, bench.folder / "sabotage").attempts[0]
+    before = bench.base.model.state_dict()
+    return {
+        "arm": "a sabotaged visit",
+        "updates": settings.steps,
+        "tokens": attempt.tokens,
+        "kept": attempt.kept,
+        "restored": all(value.equal(before[name]) for name, value in model.state_dict().items()),
+        "dev_loss": round(attempt.reading.held_out_loss, 4),
+        "kl_on_novels": round(attempt.reading.kl, 4),
+    }
+
+
+def read(loaded: tuple[Any, Any], corpora: Path, folder: Path) -> Bench:
+    """The rows that fit, divided by the line of the file that they come from."""
+    base = LocalModel(SMOLLM2, *loaded)
+    lines = (corpora / "gsm8k" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:LINES]
+    examples = [example(base, json.loads(line)) for line in lines]
+    rows = pad([one for one in examples if len(one.tokens) <= LENGTH], length=LENGTH)
+    train = range(len(rows) - DEV_ROWS - TEST_ROWS)
+    dev = range(len(train), len(train) + DEV_ROWS)
+    data = FineTuningData(train=rows.at(train), held_out=rows.at(dev), probe=novels(base, corpora))
+    return Bench(base=base, data=data, test=rows.at(range(dev.stop, len(rows))), folder=folder)
 
 
 def example(model: LocalModel, line: dict[str, str]) -> Example:
@@ -120,91 +294,55 @@ def example(model: LocalModel, line: dict[str, str]) -> Example:
     return Example(tokens=[*given, *said], learned=[False] * len(given) + [True] * len(said))
 
 
-def train_whole(
-    section: Section, name: str, prepare: Callable[[Any], Any], data: FineTuningData, steps: int, folder: Path
-) -> None:
-    """Train every parameter, or every adapter, at once."""
-    model = fresh().model
-    partition = Partition(model, BLOCKS)
-    prepare(model)
-    settings = FineTuning(
-        blocks=1, passes=1, steps=steps, batch_size=BATCH, learning_rate=LEARNING_RATES[name], chunk_rows=256
-    )
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0)
-    loss_of, losses, tokens, start = exact_loss(partition, chunk_rows=256), [], 0, time.perf_counter()
-    model.train()
-    for step in range(steps):
-        rows = data.train.batch(step, BATCH, seed=settings.seed)
-        optimizer.param_groups[0]["lr"] = settings.rate(step / steps, step)
-        loss = loss_of(rows)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, settings.max_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
-        tokens += rows.learned_tokens
-    seconds = time.perf_counter() - start
-    reading = Judge(partition, data.held_out, data.probe, folder).read()
-    section.row(
-        arm=name,
-        updates=steps,
-        updates_a_parameter=steps,
-        tokens=tokens,
-        trained_parameters=sum(parameter.numel() for parameter in parameters),
-        train_loss=round(fmean(losses), 4),
-        seconds=round(seconds),
-        **_figures(reading),
-    )
+def novels(model: LocalModel, corpora: Path) -> Rows:
+    """A row of each of some."""
+    paths = sorted((corpora / "english_novels").glob("*_1*.txt"))[:PROBE_ROWS]
+    texts = [model.encode(path.read_text(encoding="utf-8")[50_000:53_000]) for path in paths]
+    rows = [pack(tokens[: PROBE_LENGTH + 1], length=PROBE_LENGTH) for tokens in texts]
+    return Rows(torch.cat([one.input_ids for one in rows]), torch.cat([one.targets for one in rows]))
 
 
-def train_blocks(section: Section, data: FineTuningData, steps: int, folder: Path) -> None:
-    """Visit every block once; the gate may only roll back what does not help."""
-    model = fresh().model
-    settings = FineTuning(
-        blocks=BLOCKS,
-        passes=1,
-        steps=steps // BLOCKS,
-        batch_size=BATCH,
-        learning_rate=LEARNING_RATES["blocks"],
-        chunk_rows=256,
-    )
-    start = time.perf_counter()
-    journal = finetune(model, data, settings, folder, gate=NO_GATE)
-    section.row(
-        arm="blocks",
-        updates=settings.visits * settings.steps,
-        updates_a_parameter=settings.steps,
-        tokens=sum(attempt.tokens for attempt in journal.attempts),
-        trained_parameters=sum(value.numel() for value in Partition(model, BLOCKS).parameters(0).values()),
-        train_loss=round(fmean(loss for attempt in journal.attempts for loss in attempt.train_losses), 4),
-        seconds=round(time.perf_counter() - start),
-        kept=[attempt.kept for attempt in journal.attempts],
-        losses_after_each_visit=[round(attempt.reading.held_out_loss, 4) for attempt in journal.attempts],
-        **_figures(journal.best),
-    )
+def _checks(found: dict[str, dict[str, Any]]) -> Iterator[Check]:
+    if "blocks" in found:
+        loss = found["blocks"]["held_out_loss"]
+        for other, basis, promised in (
+            (BASE, "", True),
+            ("full", ", equal updates and tokens", False),
+            ("LoRA", ", equal updates and tokens", True),
+            (f"full, {FEWER}", f", {FEWER}", False),
+            (f"LoRA, {FEWER}", f", {FEWER}", True),
+            (f"LoRA, {TIMED}", f", {TIMED}", True),
+        ):
+            if other in found:
+                gap = loss - found[other]["held_out_loss"]
+                yield Check(
+                    name=f"finetune: held-out loss, block by block, less that of {other.partition(',')[0]}{basis}",
+                    value=round(gap, 4),
+                    goal="<= 0" if promised else "reported",
+                    holds=gap <= 0 or not promised,
+                )
+    if "a sabotaged visit" in found:
+        restored = found["a sabotaged visit"]["restored"] and not found["a sabotaged visit"]["kept"]
+        yield Check(
+            name="finetune: a sabotaged visit is rolled back, to the last bit",
+            value=restored,
+            goal="true",
+            holds=restored,
+        )
 
 
-def sabotage(section: Section, data: FineTuningData, folder: Path) -> None:
-    """One visit to one block of all layers, on solutions whose tokens are shuffled."""
-    model = fresh().model
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    targets = data.train.targets.clone()
-    wanted = targets != IGNORED
-    shuffled = torch.randperm(int(wanted.sum()), generator=torch.Generator().manual_seed(0))
-    targets[wanted] = targets[wanted][shuffled]
-    settings = FineTuning(blocks=1, passes=1, steps=3, batch_size=BATCH, learning_rate=1e-3, chunk_rows=256)
-    wrong = FineTuningData(train=Rows(data.train.input_ids, targets), held_out=data.held_out, probe=data.probe)
-    attempt = finetune(model, wrong, settings, folder).attempts[0]
-    section.row(
-        arm="a sabotaged visit",
-        updates=settings.steps,
-        tokens=attempt.tokens,
-        kept=attempt.kept,
-        restored=all(value.equal(before[name]) for name, value in model.state_dict().items()),
-        **_figures(attempt.reading),
-    )
+def _figures(bench: Bench) -> dict[str, Any]:
+    return {
+        "rows an update": BATCH,
+        "tokens a row, at most": LENGTH,
+        "training rows": len(bench.data.train),
+        "dev rows": len(bench.data.held_out),
+        "held-out rows": len(bench.test),
+        "held-out tokens": bench.test.learned_tokens,
+        "updates to choose a learning rate by": TUNING_STEPS,
+    }
 
 
-def _figures(reading: Reading) -> dict[str, float]:
+def _judged(bench: Bench, model: Any) -> dict[str, float]:
+    reading = bench.reading(Partition(model, BLOCKS))
     return {"held_out_loss": round(reading.held_out_loss, 4), "kl_on_novels": round(reading.kl, 4)}

@@ -25,6 +25,8 @@ class Section:
     """What belongs to no single arm."""
     checks: list[Check] = field(default_factory=list)
     """Promises."""
+    charts: dict[str, str] = field(default_factory=dict)
+    """SVG by name."""
 
     def row(self, **figures: Any) -> None:
         """Add an arm, and print it."""

@@ -88,9 +88,10 @@ def request_attributes(
     """
     attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
     for source, rules in ((params, _PARAMETERS), (metadata, _STANDARD_PARAMETERS)):
-        for name, (attribute, convert) in rules.items():
-            # LangChain's standard parameters come last, for they win.
-            if (given := source.get(name)) is not None and (value := convert(given)) is not None:
+        # In the order of the rules. LangChain's standard parameters come last, for they win.
+        for name in filter(source.__contains__, rules):
+            attribute, convert = rules[name]
+            if (value := convert(source[name])) is not None:
                 attributes[attribute] = value
     if attributes.get(semconv.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
         del attributes[semconv.GEN_AI_REQUEST_CHOICE_COUNT]
@@ -104,7 +105,7 @@ def request_attributes(
 
 
 def response_attributes(result: LLMResult) -> Attributes:
-    """The response half of an inference span, but for the usage: id, model and finish reasons."""
+    """The response half of an inference span, but for the usage: id, model, finish reasons, a local model's cache."""
     generations = _generations(result)
     sources: list[Mapping[str, Any]] = []
     reasons: list[str] = []
@@ -122,7 +123,7 @@ def response_attributes(result: LLMResult) -> Attributes:
         attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
     if reasons:
         attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
-    return attributes
+    return attributes | _converted(sources, _LOCAL_CACHE)
 
 
 def token_usage(result: LLMResult) -> TokenUsage | None:
@@ -183,7 +184,9 @@ def tool_attributes(name: str | None, *, description: str | None, call_id: str |
 
 
 def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
-    requested = _first_known(params.get("response_format"), options.get("ls_structured_output_format"))
+    requested = params.get("response_format")
+    if requested is None:
+        requested = options.get("ls_structured_output_format")
     if requested is None:
         return None
     return "text" if isinstance(requested, Mapping) and requested.get("type") == "text" else "json"
@@ -249,10 +252,6 @@ def _provider_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
     return None
 
 
-def _first_known(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
-
-
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
@@ -281,6 +280,11 @@ def provider_name(value: object) -> str | None:
     return None if name is None else _PROVIDERS.get(name, name)
 
 
+def _converted(sources: Iterable[Mapping[str, Any]], rules: _Rules) -> Attributes:
+    found = ((attribute, next(_lookup(sources, name), None), convert) for name, (attribute, convert) in rules.items())
+    return known(*((attribute, convert(value)) for attribute, value, convert in found))
+
+
 _Rules = Mapping[str, tuple[str, Callable[[object], AttributeValue | None]]]
 
 # The integrations' own names; where several mean the same, the later one wins.
@@ -301,6 +305,12 @@ _PARAMETERS: Final[_Rules] = {
     "frequency_penalty": (semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY, _double),
     "presence_penalty": (semconv.GEN_AI_REQUEST_PRESENCE_PENALTY, _double),
     "stop": (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts),
+}
+# What ChatLocalLLM says of its key-value cache.
+_LOCAL_CACHE: Final[_Rules] = {
+    "kv_cache": (semconv.KV_CACHE_KIND, _text),
+    "kv_cache_bits_per_element": (semconv.KV_CACHE_BITS, _double),
+    "kv_cache_bytes": (semconv.KV_CACHE_BYTES, _integer),
 }
 _STANDARD_PARAMETERS: Final[_Rules] = {
     "ls_provider": (semconv.GEN_AI_PROVIDER_NAME, provider_name),

@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["Backlog", "Report", "drain_all"]
+__all__ = ["Backlog", "Report", "Step", "drain_all"]
 
 Report = Callable[[str, Exception], None]
 """Is told the name of a step that failed, and how."""
 
-_Step = tuple[Report, Callable[..., None], tuple[Any, ...]]
+Step = tuple[Report, Callable[..., None], tuple[Any, ...]]
+"""Who is told if it fails, what is called, and with which arguments; a plain tuple, for every event makes one."""
 
 _MAX_STEPS: Final = 256
 _DELAY_S: Final = 1.0
@@ -35,14 +36,14 @@ class Backlog:
     __slots__ = ("_drainer", "_is_watched", "_lock", "_steps")
 
     def __init__(self) -> None:
-        self._steps: deque[_Step] = deque()
+        self._steps: deque[Step] = deque()
         self._lock = threading.RLock()
         self._drainer: int | None = None
         self._is_watched = False
 
-    def add(self, report: Report, step: Callable[..., None], *args: Any) -> None:
+    def add(self, step: Step) -> None:
         """Have a step taken later; a step that fails is reported, and keeps none of the others from being taken."""
-        self._steps.append((report, step, args))
+        self._steps.append(step)
         if not self._is_watched:
             self._is_watched = True
             _watch.begin(self)
@@ -62,11 +63,11 @@ class Backlog:
             self._is_watched = False
             _watch.end(self)
             while self._steps:
-                report, step, args = self._steps.popleft()
+                report, take, args = self._steps.popleft()
                 try:
-                    step(*args)
+                    take(*args)
                 except Exception as error:
-                    report(step.__name__, error)
+                    report(take.__name__, error)
         finally:
             self._drainer = None
             self._lock.release()

@@ -464,7 +464,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     def _add(self, live: LiveRun, step: Callable[..., None], *args: Any) -> None:
         """Have an event recorded when that costs less; what must not wait is recorded now."""
-        live.backlog.add(self._report_failure, step, *args)
+        live.backlog.add((self._report_failure, step, args))
         if self._is_prompt:
             live.backlog.drain()
 
@@ -472,8 +472,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         live = self._live.end(run_id)
         if live is None:
             return
-        self._add(live, step, run_id, *args)
-        if live.parent is None or live.parent.has_ended:
+        live.backlog.add((self._report_failure, step, (run_id, *args)))
+        if self._is_prompt or live.parent is None or live.parent.has_ended:
             live.backlog.drain()
 
     def _report_failure(self, callback: str, error: Exception) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.exceptions import ContextOverflowError
@@ -34,7 +35,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 if TYPE_CHECKING:
-    from tokenomics_local_llm import GenerationOptions, LocalModel, TextDelta, ToolCall, ToolCallParser
+    from tokenomics_local_llm import GenerationOptions, HeldCache, LocalModel, TextDelta, ToolCall, ToolCallParser
+    from tokenomics_local_llm.kv_cache import CacheFactory
 
 __all__ = ["ChatLocalLLM"]
 
@@ -81,14 +83,22 @@ class ChatLocalLLM(BaseChatModel):
     """A torch device; `None` takes the GPU when there is one."""
     dtype: str | None = None
     """A torch dtype by name; `None` takes what is fastest on the device."""
+    kv_cache: Literal["full", "oscar"] = "full"
+    """"full", or "oscar" for 2 bits a key or value between two exact windows. Its rotations are read from the file
+    `oscar_rotations.safetensors` in the model's folder or, failing that, calibrated when the object is made: once, for
+    a minute, and kept in the user's cache folder."""
+    kv_cache_calibration: Path | None = None
+    """A text to calibrate "oscar" on, of the kind that the model will read; `None` takes one that comes with us."""
     streaming: bool = False
     """Whether `invoke` reports its tokens to the callbacks as well."""
 
     _llm: LocalModel = PrivateAttr()
+    _caches: CacheFactory = PrivateAttr()
 
     @model_validator(mode="after")
     def _load_model(self) -> Self:
         self._llm = self._loaded(self.model)
+        self._caches = self._caches_of(self._llm)
         return self
 
     def bind_tools(
@@ -129,8 +139,11 @@ class ChatLocalLLM(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = ("model", "temperature", "top_p", "max_tokens", "stop", "seed", "device", "dtype")
-        return {name: getattr(self, name) for name in names}
+        names = ("model", "temperature", "top_p", "max_tokens", "stop", "seed", "device", "dtype", "kv_cache")
+        calibration = self.kv_cache_calibration
+        return {name: getattr(self, name) for name in names} | {
+            "kv_cache_calibration": None if calibration is None else str(calibration)
+        }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
@@ -170,12 +183,15 @@ class ChatLocalLLM(BaseChatModel):
         from tokenomics_local_llm import stream as stream_text
 
         _refuse_unknown(kwargs)
-        llm = self._loaded(kwargs["model"]) if kwargs.get("model") else self._llm
+        llm, caches = self._llm, self._caches
+        if kwargs.get("model"):
+            llm = self._loaded(kwargs["model"])
+            caches = self._caches_of(llm)
         tools = _offered_tools(kwargs)
         prompt = render_prompt(llm, [_to_chat(message) for message in messages], tools)
         answer = _Answer(llm.name, ToolCallParser() if tools else None)
         try:
-            deltas = stream_text(llm, prompt, self._options(stop, kwargs))
+            deltas = stream_text(llm, prompt, self._options(stop, kwargs), cache_factory=caches)
         except PromptTooLongError as error:  # LangChain's own error is what its summarization waits for
             raise ContextOverflowError(str(error)) from error
         yield from map(answer.chunk, deltas)
@@ -191,6 +207,11 @@ class ChatLocalLLM(BaseChatModel):
         from tokenomics_local_llm import load_model
 
         return load_model(name, device=self.device, dtype=self.dtype)
+
+    def _caches_of(self, llm: LocalModel) -> CacheFactory:
+        from tokenomics_local_llm import kv_caches
+
+        return kv_caches(llm, self.kv_cache, calibration=self.kv_cache_calibration)
 
 
 class _Answer:
@@ -238,8 +259,18 @@ class _Answer:
             "finish_reason": "tool_calls" if called else delta.finish_reason,
             "model_name": self._model_name,
             "model_provider": _PROVIDER,
-        }
+        } | _cache_metadata(delta.kv_cache)
         return {"usage_metadata": usage, "response_metadata": response, "chunk_position": "last"}
+
+
+def _cache_metadata(held: HeldCache | None) -> Json:
+    if held is None:
+        return {}
+    return {
+        "kv_cache": held.kind,
+        "kv_cache_bits_per_element": held.bits_per_element,
+        "kv_cache_bytes": held.nbytes,
+    }
 
 
 def _visible_text(part: str | ToolCall) -> str:

@@ -13,13 +13,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, is_
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from pydantic import BaseModel
 
 from tokenomics_langchain.attributes import Attributes
-from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta, common_prefix
+from tokenomics_plugin import semconv
+from tokenomics_plugin.context_blocks import ContextBlock, ContextDelta, common_prefix, encode_blocks
 from tokenomics_plugin.fingerprint import Fingerprinter, canonical
 
 __all__ = ["Carried", "Conversation"]
@@ -50,8 +51,7 @@ _Name = TypeVar("_Name")
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Carried:
+class Carried(NamedTuple):
     """The messages that a model call sends, and what they say now: some middleware edits messages in place."""
 
     messages: Sequence[BaseMessage]
@@ -81,7 +81,7 @@ class Conversation:
         self._lock = threading.RLock()
         self._branches: list[_Branch] = []
         self._hashed: dict[int | str | None, _Hashed] = {}
-        self._produced: dict[int | tuple[str, str], _Production] = {}
+        self._produced: dict[tuple[str, str], _Production] = {}
 
     def carried(self, span_id: str, carried: Carried) -> Attributes:
         """The `tokenomics.context.*` attributes of a model call; later calls of the run may refer to it.
@@ -93,19 +93,19 @@ class Conversation:
         messages = carried.messages
         with self._lock:
             if self._branches and self._branches[-1].begins(carried):
-                return dict(self._go_on(self._branches[-1], span_id, carried).to_attributes())
+                return self._go_on(self._branches[-1], span_id, carried)
             states = list(map(_state, messages, carried.contents))
             branch, kept = self._closest(states)
             if 0 < kept == len(branch.blocks):
-                delta = self._go_on(branch, span_id, carried)
+                attributes = self._go_on(branch, span_id, carried)
                 branch.messages[:kept] = messages[:kept]
-            else:
-                added = list(map(self._hash, messages[kept:], states[kept:]))
-                blocks = branch.blocks[:kept] + list(map(self._block, added))
-                earlier = self._most_alike(blocks)
-                delta = ContextDelta.between(blocks, previous=earlier.span_id, before=earlier.blocks)
-                kept_states = branch.states[:kept] + [hashed.state for hashed in added]
-                self._remember(_Branch.of(span_id, blocks, kept_states, messages))
+                return attributes
+            added = list(map(self._hash, messages[kept:], states[kept:]))
+            blocks = branch.blocks[:kept] + list(map(self._block, added))
+            earlier = self._most_alike(blocks)
+            delta = ContextDelta.between(blocks, previous=earlier.span_id or None, before=earlier.blocks)
+            kept_states = branch.states[:kept] + [hashed.state for hashed in added]
+            self._remember(_Branch.of(span_id, blocks, kept_states, messages))
         return dict(delta.to_attributes())
 
     def produced(self, message: BaseMessage, span_id: str, tokens: int | None = None) -> str:
@@ -123,7 +123,7 @@ class Conversation:
         with self._lock:
             hashed = self._hash(message, _state(message, message.content))
             hashed.block = None
-            production = _Production(message, span_id, tokens, hashed.hash)
+            hashed.production = production = _Production(span_id, tokens, hashed.hash)
             for name in _names(message):
                 _put(self._produced, name, production)
         return hashed.hash
@@ -164,20 +164,28 @@ class Conversation:
                 break
         return most_alike
 
-    def _go_on(self, branch: _Branch, span_id: str, carried: Carried) -> ContextDelta:
-        """The difference of a call that carries all that the last one of a branch did, and more."""
+    def _go_on(self, branch: _Branch, span_id: str, carried: Carried) -> Attributes:
+        """The difference of a call that carries all that the last one of a branch did, and more.
+
+        This is every turn of an agent but its first, so it says what `ContextDelta.to_attributes` would without one.
+        """
         kept = len(branch.blocks)
         added = carried.messages[kept:]
         hashed = list(map(self._hash, added, map(_state, added, carried.contents[kept:])))
         blocks = list(map(self._block, hashed))
-        delta = ContextDelta(previous=branch.span_id, kept=kept, entries=tuple(blocks))
+        attributes: Attributes = {
+            semconv.CONTEXT_PREVIOUS: branch.span_id,
+            semconv.CONTEXT_KEPT: kept,
+            semconv.CONTEXT_BLOCKS: encode_blocks(blocks),
+        }
         branch.span_id = span_id
         branch.blocks += blocks
-        branch.states += [one.state for one in hashed]
-        branch.contents += [one.state[1] for one in hashed]
+        for one in hashed:
+            branch.states.append(one.state)
+            branch.contents.append(one.state[1])
         branch.messages += added
         self._remember(branch)
-        return delta
+        return attributes
 
     def _remember(self, branch: _Branch) -> None:
         if not self._branches or self._branches[-1] is not branch:
@@ -186,7 +194,7 @@ class Conversation:
 
     def _block(self, hashed: _Hashed) -> ContextBlock:
         if hashed.block is None:
-            production = self._production(hashed.message)
+            production = hashed.production or self._production(hashed.message)
             counted = production is not None and production.hash == hashed.hash
             hashed.block = ContextBlock(
                 hash=hashed.hash,
@@ -199,28 +207,29 @@ class Conversation:
 
     def _production(self, message: BaseMessage) -> _Production | None:
         for name in _names(message):
-            production = self._produced.get(name)
-            if production is not None and (name != id(message) or production.message is message):
+            if (production := self._produced.get(name)) is not None:
                 return production
         return None
 
     def _hash(self, message: BaseMessage, state: _State) -> _Hashed:
         """What was hashed of this object or, of the same id, of a copy; else hash it now."""
+        message_id, production = state[-1], None
         found = self._hashed.get(id(message))
-        if found is None or found.message is not message or found.state[:-1] != state[:-1]:
-            found = self._hashed.get(message.id)
-            if found is None or found.state != state:
-                found = self._newly_hashed(message, state)
-                self._keep(found)
-        elif found.state[-1] != state[-1]:  # LangGraph sets ids in place, and no hash depends on them
-            found.state = (*found.state[:-1], state[-1])
-            self._keep(found)
+        if found is not None and found.message is message:
+            if found.state[:-1] == state[:-1]:
+                if found.state[-1] != message_id:  # LangGraph sets ids in place, and no hash depends on them
+                    found.state = (*found.state[:-1], message_id)
+                    _put(self._hashed, message_id, found)
+                return found
+            production = found.production  # it was edited in place
+        found = None if message_id is None else self._hashed.get(message_id)
+        if found is None or found.state != state:
+            found = self._newly_hashed(message, state)
+            found.production = production
+            _put(self._hashed, id(message), found)
+            if message_id is not None:
+                _put(self._hashed, message_id, found)
         return found
-
-    def _keep(self, hashed: _Hashed) -> None:
-        _put(self._hashed, id(hashed.message), hashed)
-        if hashed.message.id is not None:
-            _put(self._hashed, hashed.message.id, hashed)
 
     def _newly_hashed(self, message: BaseMessage, state: _State) -> _Hashed:
         role, author = _role(message)
@@ -255,7 +264,7 @@ class Conversation:
 class _Branch:
     """Calls that each carried what the one before did and more; parallel sub-agents are branches of their own."""
 
-    span_id: str | None = None
+    span_id: str = ""
     """The latest call."""
     blocks: list[ContextBlock] = field(default_factory=list)
     """What it carried."""
@@ -300,13 +309,14 @@ class _Hashed:
     size: int | None
     block: ContextBlock | None = None
     """Made when a call first carries it."""
+    production: _Production | None = None
+    """Set when a span is known to have produced this very object."""
 
 
 @dataclass(eq=False, slots=True)
 class _Production:
     """A message that a span produced."""
 
-    message: BaseMessage
     span_id: str
     tokens: int | None
     hash: str
@@ -357,12 +367,10 @@ def _role(message: BaseMessage) -> tuple[str, str]:
     return ("other", f"{message.type} {message.__dict__.get('role')}") if role is None else (role, role)
 
 
-def _names(message: BaseMessage) -> list[int | tuple[str, str]]:
-    """What a message can be known again by, the surest first."""
-    names: list[int | tuple[str, str]] = [id(message)]
-    if message.id is not None:
-        names.append(("message", message.id))
-    if isinstance(message, ToolMessage):
+def _names(message: BaseMessage) -> list[tuple[str, str]]:
+    """What a copy of a message can be known again by, the surest first."""
+    names = [] if message.id is None else [("message", message.id)]
+    if type(message) is not AIMessage and isinstance(message, ToolMessage):  # which is slow where it is none
         names.append(("tool call", message.tool_call_id))
     return names
 

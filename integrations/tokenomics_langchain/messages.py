@@ -16,6 +16,7 @@ from typing import Any, Final
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage, convert_to_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from tokenomics_langchain.attributes import Attributes, finish_reason
 from tokenomics_plugin import semconv
@@ -28,6 +29,7 @@ __all__ = [
     "state_input_content",
     "state_output_content",
     "to_json",
+    "tools_content",
 ]
 
 Json = dict[str, Any]
@@ -41,6 +43,7 @@ _OUTPUT_FINISH_REASONS: Final[Mapping[str, str]] = {
     "tool_calls": "tool_call",
     "tool_use": "tool_call",
 }
+_OF_FUNCTIONS: Final = ("name", "description", "parameters")
 _TOOL_CALLS: Final = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call"})
 # The schema requires a reason; LangChain does not always have one.
 _UNKNOWN_FINISH_REASON: Final = "unknown"
@@ -59,6 +62,13 @@ def prompt_content(prompts: Iterable[str]) -> Attributes:
     """What was sent to a text completion model."""
     messages = [{"role": "user", "parts": [_text_part(prompt)]} for prompt in prompts]
     return {semconv.GEN_AI_INPUT_MESSAGES: to_json(messages)}
+
+
+def tools_content(tools: Any) -> Attributes:
+    """The tools that a model was offered, in any provider's form; empty when there were none."""
+    definitions = [_definition(tool) for tool in tools] if isinstance(tools, list | tuple) else []
+    known_definitions = [definition for definition in definitions if definition is not None]
+    return {semconv.GEN_AI_TOOL_DEFINITIONS: to_json(known_definitions)} if known_definitions else {}
 
 
 def output_content(result: LLMResult) -> Attributes:
@@ -95,6 +105,20 @@ def documents_content(documents: Iterable[Document]) -> Attributes:
 def to_json(value: Any) -> str:
     """Any value as JSON; a message becomes its content, and what JSON does not know its `str`."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_fallback)
+
+
+def _definition(tool: Any) -> Json | None:
+    """A tool as the conventions have it: `type` and `name`, of a function also what it is for and takes."""
+    try:
+        converted = convert_to_openai_tool(tool)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        converted = dict(tool) if isinstance(tool, Mapping) else {}
+    function = converted.get("function")
+    if isinstance(function, Mapping) and "name" in function:
+        return {"type": "function", **{key: function[key] for key in _OF_FUNCTIONS if key in function}}
+    kind, name = converted.get("type"), converted.get("name")
+    # A provider's own tool is known by its type; what else it is set to is none of its definition.
+    return {"type": kind, "name": name or kind} if isinstance(kind, str) else None
 
 
 def _fallback(value: Any) -> Any:

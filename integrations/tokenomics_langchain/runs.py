@@ -478,7 +478,7 @@ class Runs:
             if (removed := self.remove(outermost.run_id)) is not None:
                 root, left_open = removed
                 ended = [(run, ABANDONED) for run in (*left_open, root)]
-                root.tree.backlog.add(root.owner.report, finish_all, ended, now_ns)
+                root.tree.backlog.add((root.owner.report, finish_all, (ended, now_ns)))
                 root.tree.backlog.drain()
 
 

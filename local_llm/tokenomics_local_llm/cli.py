@@ -1,4 +1,4 @@
-"""`tokenomics-llm finetune`: parse, call, print.
+"""`tokenomics-llm calibrate | eval | finetune`: parse, call, print.
 
 The commands need click, which comes with the extra `local`; without it the program says so.
 """

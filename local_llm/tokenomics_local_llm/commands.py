@@ -12,6 +12,8 @@ from tokenomics_local_llm.errors import LocalLLMError
 __all__ = ["main"]
 
 _COMMANDS: Final = {
+    "calibrate": "tokenomics_local_llm.calibration_command:calibrate",
+    "eval": "tokenomics_local_llm.evaluation.command:evaluate",
     "finetune": "tokenomics_local_llm.diffusion_blocks.command:finetune",
 }
 
@@ -42,4 +44,4 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tokenomics-plugin", prog_name="tokenomics-llm")
 def main() -> None:
-    """Train the models that run on this machine."""
+    """Train, calibrate and evaluate the models that run on this machine."""

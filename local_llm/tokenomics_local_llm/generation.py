@@ -1,30 +1,30 @@
 """Text from a model, token by token: a plain iterator that computes a token when asked for it.
 
 The loop is ours, not `model.generate` with a streamer: that needs a thread that nobody can stop, while a
-generator that is closed has stopped. The cache is made by the caller's factory, so that another kind of cache
-can take its place.
+generator that is closed has stopped. The cache is made by the caller's factory (`kv_caches` makes the factories), so
+that another kind of cache can take its place.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
-from transformers import Cache, DynamicCache, PretrainedConfig
+from transformers import Cache
 
 from tokenomics_local_llm.constraint import Constraint
 from tokenomics_local_llm.errors import PromptTooLongError
+from tokenomics_local_llm.kv_cache import CacheFactory, HeldCache, full_cache
 from tokenomics_local_llm.model import LocalModel
 from tokenomics_local_llm.sampling import Sampler
 from tokenomics_local_llm.text import Detokenizer, StopSequences
 
-__all__ = ["CacheFactory", "FinishReason", "GenerationOptions", "TextDelta", "generate", "stream"]
+__all__ = ["FinishReason", "GenerationOptions", "TextDelta", "generate", "stream"]
 
 FinishReason = Literal["stop", "length"]
-CacheFactory = Callable[[PretrainedConfig], Cache]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,8 @@ class TextDelta:
     """Every token generated so far, the closing one included."""
     finish_reason: FinishReason | None = None
     """Set on the last delta only."""
+    kv_cache: HeldCache | None = None
+    """What the cache holds at the end; set on the last delta only."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,8 @@ class _Run:
     """Whether the model or the grammar ends the text with them."""
 
 
-def _dynamic_cache(config: PretrainedConfig) -> Cache:
-    return DynamicCache(config=config)
-
-
 def generate(
-    model: LocalModel, prompt: str, options: GenerationOptions, *, cache_factory: CacheFactory = _dynamic_cache
+    model: LocalModel, prompt: str, options: GenerationOptions, *, cache_factory: CacheFactory = full_cache
 ) -> TextDelta:
     """The whole text at once, as one delta; arguments and errors are those of `stream`."""
     deltas = list(stream(model, prompt, options, cache_factory=cache_factory))
@@ -86,7 +84,7 @@ def generate(
 
 
 def stream(
-    model: LocalModel, prompt: str, options: GenerationOptions, *, cache_factory: CacheFactory = _dynamic_cache
+    model: LocalModel, prompt: str, options: GenerationOptions, *, cache_factory: CacheFactory = full_cache
 ) -> Generator[TextDelta]:
     """The text as it is generated, a delta a step; closing the iterator ends the work.
 
@@ -105,8 +103,9 @@ def stream(
     budget = min(options.max_tokens, _room(model, len(prompt_tokens)))
     constraint = None if options.grammar is None else Constraint(model, options.grammar)
     sampler = Sampler(temperature=options.temperature, top_p=options.top_p, seed=options.seed)
-    runs = _runs(model, prompt_tokens, sampler, constraint, cache_factory(model.model.config))
-    return _deltas(model, runs, budget, len(prompt_tokens), StopSequences(() if constraint else options.stop))
+    cache = cache_factory(model.model.config)
+    runs = _runs(model, prompt_tokens, sampler, constraint, cache)
+    return _deltas(model, runs, budget, len(prompt_tokens), StopSequences(() if constraint else options.stop), cache)
 
 
 def _room(model: LocalModel, prompt_tokens: int) -> int:
@@ -146,7 +145,7 @@ def _choose(logits: Tensor, sampler: Sampler, constraint: Constraint | None) -> 
 
 
 def _deltas(
-    model: LocalModel, runs: Iterator[_Run], budget: int, prompt_tokens: int, stops: StopSequences
+    model: LocalModel, runs: Iterator[_Run], budget: int, prompt_tokens: int, stops: StopSequences, cache: Cache
 ) -> Generator[TextDelta]:
     detokenizer = Detokenizer(model.decode)
     count = 0
@@ -161,6 +160,12 @@ def _deltas(
             reason = "length"
         if reason:
             text += stops.push(detokenizer.flush()) + stops.flush()
-        yield TextDelta(text=text, prompt_tokens=prompt_tokens, completion_tokens=count, finish_reason=reason)
+        yield TextDelta(
+            text=text,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=count,
+            finish_reason=reason,
+            kv_cache=HeldCache.of(cache) if reason else None,
+        )
         if reason:
             return

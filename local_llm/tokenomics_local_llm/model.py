@@ -7,6 +7,8 @@ so generations interleave token by token and none waits for another to end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, lru_cache
 from inspect import signature
 from threading import Lock
@@ -17,6 +19,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerFast
 
 from tokenomics_local_llm.errors import ModelLoadError
+from tokenomics_local_llm.oscar.attending import attending_by
+from tokenomics_local_llm.oscar.cache import OSCAR_ATTENTION, OscarCache
 from tokenomics_local_llm.smollm2 import SMOLLM2, load_smollm2
 
 __all__ = ["LocalModel", "cache_argument", "load_model"]
@@ -79,10 +83,20 @@ class LocalModel:
             The logits of the token after the last one, (V,), float32 on the CPU.
         """
         input_ids = torch.tensor([tokens], device=self.model.device)
-        with self._lock:
+        with self.alone(), self._attending_to(cache):
             output = self.model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **{self._cache_argument: cache})
         logits: Tensor = output.logits[0, -1].float().cpu()
         return logits
+
+    @contextmanager
+    def alone(self) -> Iterator[PreTrainedModel]:
+        """The model while nobody else runs it: for what changes it for a time, as how it attends."""
+        with self._lock:
+            yield self.model
+
+    def _attending_to(self, cache: Cache) -> AbstractContextManager[None]:
+        """Codes are read as they are by an attention of their own, which no other text of this model needs."""
+        return attending_by(self.model, OSCAR_ATTENTION) if isinstance(cache, OscarCache) else nullcontext()
 
 
 def cache_argument(model: PreTrainedModel) -> str:

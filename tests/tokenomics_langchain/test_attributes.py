@@ -152,6 +152,25 @@ def test_a_response_tells_its_id_model_and_finish_reason(message: AIMessage) -> 
     }
 
 
+def test_a_local_model_tells_what_its_cache_held() -> None:
+    held = {"kv_cache": "oscar", "kv_cache_bits_per_element": 2.5, "kv_cache_bytes": 1000}
+
+    assert response_attributes(chat_result(AIMessage("", response_metadata=held))) == {
+        "tokenomics.kv_cache.kind": "oscar",
+        "tokenomics.kv_cache.bits_per_element": 2.5,
+        "tokenomics.kv_cache.bytes": 1000,
+    }
+
+
+def test_a_cache_that_held_nothing_has_no_bits() -> None:
+    held = {"kv_cache": "full", "kv_cache_bits_per_element": None, "kv_cache_bytes": 0}
+
+    assert response_attributes(chat_result(AIMessage("", response_metadata=held))) == {
+        "tokenomics.kv_cache.kind": "full",
+        "tokenomics.kv_cache.bytes": 0,
+    }
+
+
 @pytest.mark.parametrize("generated", ["lc_run--0199", "run-0199", "lc_0199"])
 def test_an_id_that_langchain_made_up_is_no_response_id(generated: str) -> None:
     assert response_attributes(chat_result(AIMessage("", id=generated))) == {}

@@ -108,7 +108,7 @@ def test_a_step_that_fails_is_reported_and_the_others_are_taken() -> None:
         raise ValueError("no")
 
     for step in (lambda: taken.append(1), fail, lambda: taken.append(2)):
-        backlog.add(lambda name, error: reported.append((name, type(error))), step)
+        backlog.add((lambda name, error: reported.append((name, type(error))), step, ()))
     backlog.drain()
 
     assert taken == [1, 2]
@@ -120,7 +120,7 @@ def test_steps_are_taken_in_their_order_and_once_whoever_takes_them() -> None:
     taken: list[int] = []
     threads = [threading.Thread(target=backlog.drain) for _ in range(8)]
     for number in range(400):
-        backlog.add(print, taken.append, number)
+        backlog.add((print, taken.append, (number,)))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -133,7 +133,7 @@ def test_many_steps_do_not_pile_up() -> None:
     backlog = Backlog()
     taken: list[int] = []
     for number in range(10_000):
-        backlog.add(print, taken.append, number)
+        backlog.add((print, taken.append, (number,)))
 
     assert len(taken) > 9_000
     backlog.drain()
@@ -147,8 +147,8 @@ def test_a_step_may_look_for_the_span_that_it_is_about_to_start() -> None:
         backlog.drain()
         taken.append("looked")
 
-    backlog.add(print, look)
-    backlog.add(print, taken.append, "next")
+    backlog.add((print, look, ()))
+    backlog.add((print, taken.append, ("next",)))
     backlog.drain()
 
     assert taken == ["looked", "next"]

@@ -141,6 +141,17 @@ def test_content_has_the_conventions_form(
     assert content(execution) == {"gen_ai.tool.call.arguments": {"a": 1, "b": 2}, "gen_ai.tool.call.result": "3"}
 
 
+def test_a_call_says_which_tools_it_was_offered(
+    model: BaseChatModel, add: BaseTool, capturing: TokenomicsCallbackHandler, spans: Spans
+) -> None:
+    question: Any = {"messages": [("user", "1 + 2?")]}
+    create_agent(model, [add]).invoke(question, {"callbacks": [capturing]})
+
+    for call in spans("chat"):
+        (definition,) = json.loads(str((call.attributes or {})["gen_ai.tool.definitions"]))
+        assert (definition["type"], definition["name"]) == ("function", "add")
+
+
 def content(span: ReadableSpan) -> dict[str, Any]:
     names = ("messages", "instructions", "arguments", "result")
     return {name: json.loads(str(value)) for name, value in (span.attributes or {}).items() if name.endswith(names)}

@@ -19,6 +19,7 @@ from tokenomics_langchain.messages import (
     state_input_content,
     state_output_content,
     to_json,
+    tools_content,
 )
 
 INPUT = "gen_ai.input.messages"
@@ -176,3 +177,30 @@ def test_what_json_does_not_know_becomes_text() -> None:
 @given(st.text())
 def test_any_text_survives(text: str) -> None:
     assert parts(HumanMessage(text)) == ([{"type": "text", "content": text}] if text else [])
+
+
+PARAMETERS = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("tool", "definition"),
+    [
+        (
+            {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": PARAMETERS}},
+            {"type": "function", "name": "add", "description": "Adds.", "parameters": PARAMETERS},
+        ),
+        (
+            {"name": "add", "description": "Adds.", "input_schema": PARAMETERS},
+            {"type": "function", "name": "add", "description": "Adds.", "parameters": PARAMETERS},
+        ),
+        ({"type": "web_search", "max_uses": 3}, {"type": "web_search", "name": "web_search"}),
+    ],
+    ids=["OpenAI", "Anthropic", "the provider's own"],
+)
+def test_tools_are_defined_as_the_conventions_say(tool: Any, definition: Any) -> None:
+    assert read(tools_content([tool]), "gen_ai.tool.definitions") == [definition]
+
+
+@pytest.mark.parametrize("tools", [None, (), "tools", [7]], ids=["absent", "none", "text", "a number"])
+def test_what_defines_no_tool_is_left_out(tools: Any) -> None:
+    assert tools_content(tools) == {}

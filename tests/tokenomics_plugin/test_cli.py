@@ -18,6 +18,7 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from captured_runs import PRICE, CapturedRuns, said
 from tokenomics_plugin.exporters import OtlpJsonFileLogExporter, OtlpJsonFileSpanExporter
 from tokenomics_plugin.tasks import task
 
@@ -152,8 +153,9 @@ def test_a_report_goes_where_it_is_told(tmp_path: Path, recorded: Path, form: st
         (["report", "--prices", "bad.toml"], "bad.toml"),
         (["collect", "--host", "0.0.0.0", "--http-port", "0", "--grpc-port", "0"], "without a bearer token"),
         (["import", "telemetry.jsonl", "--db", "no/such/folder/x.duckdb"], "no/such/folder"),
+        (["dataset", "export", "set.jsonl", "--db", "missing.duckdb"], "missing.duckdb"),
     ],
-    ids=["no-store", "not-a-store", "bad-prices", "open-to-the-network", "no-folder"],
+    ids=["no-store", "not-a-store", "bad-prices", "open-to-the-network", "no-folder", "no-store-to-export"],
 )
 def test_a_wrong_call_gets_one_line_and_no_traceback(
     tmp_path: Path, recorded: Path, arguments: list[str], message: str
@@ -167,6 +169,25 @@ def test_a_wrong_call_gets_one_line_and_no_traceback(
     assert done.stderr.startswith("Error: ")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_was_worth_it_becomes_a_fine_tuning_set(tmp_path: Path) -> None:
+    runs = CapturedRuns()
+    for number in range(12):
+        runs.succeeds(f"t{number}", said(str(number)), question=f"What is {number}?")
+    runs.stored(tmp_path / "tokenomics.duckdb")
+
+    done = run("dataset", "export", "--prices", PRICE, "--max-tasks", "10", "set.jsonl", cwd=tmp_path)
+
+    counted, reason, learned, judged = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert counted == "12 tasks: 10 kept, 2 left out"
+    assert reason == "  2 are beyond the budget"
+    files = {line.partition(": ")[2]: int(line.partition(" ")[0]) for line in (learned, judged)}
+    assert files.keys() == {"set.jsonl", "set.held-out.jsonl"}
+    assert sum(files.values()) == 10
+    for name, count in files.items():
+        assert len((tmp_path / name).read_text(encoding="utf-8").splitlines()) == count
 
 
 def test_what_is_collected_until_an_interrupt_is_in_the_report(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tokenomics_plugin.cells import CellSummary
 from tokenomics_plugin.policies import LoggedDecision
 from tokenomics_plugin.report.summary import Summary
 from tokenomics_plugin.simulation import LoggedRun
+from tokenomics_plugin.trajectory import SideEffects
 from tokenomics_plugin.waste import Detector, Problem
 
 __all__ = ["Analysis"]
@@ -30,6 +31,8 @@ class Analysis:
     """Runs for the simulator: those of known cost, or a sample of them."""
     simulated_share: float
     """Share of the traces that `runs` was taken from, by their ids: 1.0 unless there are very many."""
+    side_effects: SideEffects
+    """What the tools were declared to do."""
     decisions: tuple[LoggedDecision, ...]
     """Decisions of policies that chance took, in order of time."""
     detectors: tuple[Detector, ...]

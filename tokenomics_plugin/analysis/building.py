@@ -164,6 +164,7 @@ def _joined(
         ledger=first.ledger.summary(),
         runs=tuple(run for part in parts for run in part.runs),
         simulated_share=settings.simulated_share,
+        side_effects=settings.side_effects,
         decisions=decisions,
         detectors=settings.detectors,
         problems=(*problems, *found),

@@ -28,7 +28,7 @@ _BY_CAUSE: Final = {
         "Clear errors from the context once they are overcome",
         "langchain.agents.middleware.ContextEditingMiddleware()",
     ),
-    "D5": ("Break loops", "tokenomics_langchain.LoopBreaker(repeats=3, action='stop', mode='shadow')"),
+    "D5": ("Break loops", "tokenomics_langchain.LoopBreaker(repeats=3, read_only=[...], action='stop', mode='shadow')"),
     "D11": ("Put what changes at the end of the prompt", ""),
     "D12": ("Ask the provider to cache the prompt's beginning", ""),
     "D13": ("Clear tool results that are no longer used", _EDITING),

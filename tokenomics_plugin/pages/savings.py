@@ -31,6 +31,7 @@ from tokenomics_plugin.simulation import (
     simulate_family,
     truncation_frontier,
 )
+from tokenomics_plugin.trajectory import SideEffects
 
 __all__ = ["Savings", "savings_of"]
 
@@ -73,7 +74,7 @@ def savings_of(analysis: Analysis, *, value: float | None = None) -> Savings | N
     if len(analysis.runs) < _FEWEST_RUNS:
         return None
     table = RunTable.of(analysis.runs)
-    rules = [*_rules(table)]
+    rules = [*_rules(table, analysis.side_effects)]
     results = simulate_family(table, rules, value=value, resamples=_RESAMPLES)
     stopping = [result for result in results if isinstance(result.rule, CallCap | CostBudget)]
     has_clusters = int(table.cluster_of.max()) >= 1
@@ -88,13 +89,13 @@ def savings_of(analysis: Analysis, *, value: float | None = None) -> Savings | N
     )
 
 
-def _rules(table: RunTable) -> Iterator[Rule]:
+def _rules(table: RunTable, side_effects: SideEffects) -> Iterator[Rule]:
     calls = np.unique(np.quantile(table.calls, _QUANTILES, method="lower"))
     yield from (CallCap(calls=int(cap)) for cap in calls if cap >= 1)
     budgets = np.unique(np.quantile(table.spend, _QUANTILES, method="lower"))
     yield from (CostBudget(limit=float(f"{limit:.3g}")) for limit in budgets if limit > 0)
     yield from (StopAfterErrors(errors=errors) for errors in (1, 2, 3, 5))
-    yield from (LoopBreaker(repeats=repeats) for repeats in (2, 3))
+    yield from (LoopBreaker(repeats=repeats, read_only=side_effects.harmless) for repeats in (2, 3))
 
 
 def _best_of_each_kind(table: RunTable, results: Sequence[PolicyResult], value: float | None) -> list[Recommendation]:

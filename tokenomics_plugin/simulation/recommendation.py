@@ -143,10 +143,10 @@ def _configuration(rule: Rule) -> Configuration | None:
             )
         case RetryCap(attempts=attempts):
             return Configuration(component=f"{_OURS}.RetryCap", arguments={"attempts": attempts, "mode": "shadow"})
-        case LoopBreaker(repeats=repeats):
+        case LoopBreaker(repeats=repeats, read_only=read_only):
             return Configuration(
                 component=f"{_OURS}.LoopBreaker",
-                arguments={"repeats": repeats, "action": "stop", "mode": "shadow"},
+                arguments={"repeats": repeats, "read_only": list(read_only), "action": "stop", "mode": "shadow"},
             )
         case MemoReads(read_only=read_only):
             return Configuration(

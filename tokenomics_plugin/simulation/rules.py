@@ -174,6 +174,8 @@ class LoopBreaker:
 
     repeats: int
     """Occurrences that end it, the first included."""
+    read_only: tuple[str, ...] = ()
+    """Names or patterns of the tools that begin no new state: what the configuration says."""
     assumptions: ClassVar[tuple[str, ...]] = _TRUNCATION
     can_lose_success: ClassVar[bool] = True
 

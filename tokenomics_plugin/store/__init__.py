@@ -3,6 +3,7 @@
 Tables follow the OpenTelemetry Collector's ClickHouse exporter (`SCHEMA`).
 """
 
+from tokenomics_plugin.store.content import CallContent
 from tokenomics_plugin.store.garbage import collect_rarely
 from tokenomics_plugin.store.importing import BadLine, ImportResult, import_otlp_json
 from tokenomics_plugin.store.payload import LoadCounts, Payload
@@ -14,6 +15,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "BadLine",
+    "CallContent",
     "ImportResult",
     "LoadCounts",
     "Payload",

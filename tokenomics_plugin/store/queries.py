@@ -13,6 +13,8 @@ from tokenomics_plugin import semconv
 
 __all__ = [
     "ATTRIBUTES",
+    "CONTENT_EVENTS",
+    "CONTENT_SPANS",
     "EVENTS",
     "EVENTS_OF_TASKS",
     "OF_PART",
@@ -165,6 +167,32 @@ OF_PART: Final = "\n  AND hash(TraceId) % ? = ?"  # ClickHouse: cityHash64(Trace
 
 ATTRIBUTES: Final = "SELECT SpanAttributes FROM otel_traces WHERE TraceId = ? AND SpanId = ? LIMIT 1"
 """What one span says of itself."""
+
+_CONTENT_TEXTS: Final = (
+    semconv.GEN_AI_SYSTEM_INSTRUCTIONS,
+    semconv.GEN_AI_INPUT_MESSAGES,
+    semconv.GEN_AI_OUTPUT_MESSAGES,
+    semconv.GEN_AI_TOOL_DEFINITIONS,
+)
+
+CONTENT_SPANS: Final = f"""
+SELECT TraceId, SpanId, {", ".join(f"nullif(SpanAttributes['{name}'], '')" for name in _CONTENT_TEXTS)}
+FROM otel_traces
+WHERE OperationName IN ({", ".join(f"'{operation}'" for operation in sorted(semconv.BILLED_OPERATIONS))})
+  AND SpanAttributes['{semconv.GEN_AI_OUTPUT_MESSAGES}'] <> ''   -- absent: NULL here, '' in ClickHouse{{only}}
+ORDER BY TraceId, Timestamp, SpanId
+"""
+"""What each model call was sent and answered, where its span says so; `{only}` stands for nothing, or for
+`OF_TRACES`."""
+
+CONTENT_EVENTS: Final = f"""
+SELECT TraceId, SpanId, {", ".join(f"nullif(LogAttributes['{name}'], '')" for name in _CONTENT_TEXTS)}
+FROM otel_logs
+WHERE EventName = '{semconv.EVENT_INFERENCE_DETAILS}'
+  AND LogAttributes['{semconv.GEN_AI_OUTPUT_MESSAGES}'] <> ''{{only}}
+ORDER BY TraceId, Timestamp, ContentKey
+"""
+"""The same where an event says so; `{only}` as `CONTENT_SPANS`."""
 
 EVENTS: Final = """
 SELECT "Events.Attributes"[place], SpanAttributes

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from tokenomics_plugin.outcome import Outcome, latest_outcomes, tasks_by_trace
 from tokenomics_plugin.span import SpanRecord
 from tokenomics_plugin.store import queries, records
+from tokenomics_plugin.store.content import CallContent
 from tokenomics_plugin.store.database import errors_of, open_database
 from tokenomics_plugin.store.insertion import insert_new
 from tokenomics_plugin.store.metrics import METRIC_TABLES
@@ -134,6 +135,15 @@ class TraceStore:
             judged_tasks=tasks_by_trace(latest.values()),
             side_effects=side_effects,
         )
+
+    def contents(self, *, traces: Sequence[str] | None = None) -> Iterator[CallContent]:
+        """What model calls were sent and answered, where that was captured; twice if on span and event.
+
+        Args:
+            traces: Trace ids; `None` for all.
+        """
+        for query in (queries.CONTENT_SPANS, queries.CONTENT_EVENTS):
+            yield from (CallContent(*row) for row in self._rows(*_narrowed(query, traces, None)))
 
     def trace_count(self) -> int:
         """How many traces there are."""

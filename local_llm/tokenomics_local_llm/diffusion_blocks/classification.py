@@ -4,6 +4,11 @@ Each block is a vision transformer that reads the patches anew, with z as one mo
 released code puts z where the class token was, so that noise stays in the row that is read out, which learns more
 slowly. Its sampler also takes the mean of rows that are not of length 1, though training adds noise to rows that are;
 here both take the same rows.
+
+Three more departures, each of which an arm of `benchmarks/diffusion_blocks.py` prices. The layers start plain (gates
+of 1), not as the identity, because all rows but one are clean. The classifier does not start at zero (see `Head`). And
+a walk starts from the mean of the noise, not from a draw: at the next level a draw's rest is as loud as what the first
+block said, and a later block, which learned to read the class off z, follows it.
 """
 
 from __future__ import annotations
@@ -50,7 +55,7 @@ class ClassDenoiser(nn.Module):
         self.token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.noise_embedding = NoiseEmbedding(condition)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, condition_width=condition, gate=0.0) for _ in range(layers)
+            TransformerLayer(width, heads, condition_width=condition, gate=1.0) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.head = Head(width, classes, condition_width=condition)
@@ -89,7 +94,7 @@ def classify(
     stack: Stack[ClassDenoiser],
     images: Tensor,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     points: int | None = None,
     bridge: Bridge = "soft",
 ) -> Tensor:
@@ -98,7 +103,7 @@ def classify(
     Args:
         stack: The blocks.
         images: (B, C, S, S).
-        generator: Of the noise to start from.
+        generator: Of the noise to start from, as in the released code; `None` to start from its mean, 0.
         points: Noise levels, each one evaluation of one block; `None` for one a block.
         bridge: From logits to a vector.
     """
@@ -112,5 +117,7 @@ def classify(
     def denoise(z: Tensor, sigma: float) -> Tensor:
         return denoised_vector(logits(z, sigma), targets, bridge=bridge, generator=generator)
 
-    z = (sigmas[0] ** 2 + SIGMA_DATA**2) ** 0.5 * torch.randn(len(images), targets.shape[1], generator=generator)
+    z = torch.zeros(len(images), targets.shape[1], device=images.device)
+    if generator is not None:
+        z = (sigmas[0] ** 2 + SIGMA_DATA**2) ** 0.5 * torch.randn(z.shape, generator=generator).to(z.device)
     return logits(walk(z, sigmas, denoise), sigmas[-1])

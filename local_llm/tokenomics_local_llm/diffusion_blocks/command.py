@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,13 +21,16 @@ from tokenomics_local_llm.diffusion_blocks.gate import Gate
 from tokenomics_local_llm.diffusion_blocks.in_turn import FineTuningData
 from tokenomics_local_llm.diffusion_blocks.in_turn import finetune as finetune_model
 from tokenomics_local_llm.diffusion_blocks.journal import Attempt, Journal
+from tokenomics_local_llm.diffusion_blocks.plots import losses_by_block
 from tokenomics_local_llm.diffusion_blocks.probe_text import own_text
-from tokenomics_local_llm.diffusion_blocks.rounds import finetune_in_rounds, process_group
+from tokenomics_local_llm.diffusion_blocks.rounds import Group, finetune_in_rounds, process_group
 from tokenomics_local_llm.diffusion_blocks.rows import Rows
 from tokenomics_local_llm.diffusion_blocks.training_text import read_rows, split_rows
 from tokenomics_local_llm.diffusion_blocks.visit import FineTuning
 from tokenomics_local_llm.errors import MissingExtraError
 from tokenomics_local_llm.model import LocalModel, load_model
+from tokenomics_local_llm.oscar import save_rotations
+from tokenomics_local_llm.rotations import ROTATIONS_FILE, rotations_of
 
 __all__ = ["finetune"]
 
@@ -48,7 +51,12 @@ _POSITIVE = click.IntRange(min=1)
 @click.option("--length", type=_POSITIVE, default=512, show_default=True, help="Tokens a row.")
 @click.option("--learning-rate", type=float, default=_DEFAULT.learning_rate, show_default=True, help="The highest.")
 @click.option("--objective", type=click.Choice(["exact", "local"]), default="exact", show_default=True)
-@click.option("--checkpointing", is_flag=True, help="Less memory, a third more time.")
+@click.option(
+    "--checkpointing/--no-checkpointing",
+    default=_DEFAULT.checkpointing,
+    show_default=True,
+    help="Compute layers twice: less memory, a third more time.",
+)
 @click.option(
     "--workers", is_flag=True, help="Train all blocks of a pass from the same weights, then merge; for torchrun."
 )
@@ -80,9 +88,10 @@ def finetune(
 ) -> None:
     """Fine-tune MODEL on DATA, block by block, never to worse than it was on held-out text.
 
-    MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages",
-    "prompt" and "completion", or "text". The same call goes on with a run that was interrupted; its state lies in
-    OUTPUT with .run at its end.
+    MODEL is a folder, a Hugging Face id or SmolLM2-135M-Instruct; DATA is text, or JSON lines with "messages" (and
+    "tools"), as tokenomics dataset export writes them, "prompt" and "completion", or "text". The same call goes on with
+    a run that was interrupted; its state lies in OUTPUT with .run at its end, beside a chart of its losses, losses.svg.
+    Where rotations of the 2-bit cache lie beside MODEL, new ones are calibrated for the tuned weights.
     """
     settings = FineTuning(
         blocks=blocks,
@@ -96,12 +105,22 @@ def finetune(
     )
     return_freed_memory()
     run = output.with_name(f"{output.name}.run")
-    with process_group() as group, _reporting(settings, log_dir if group.rank == 0 else None) as report:
+    with ExitStack() as stack:
+        group = stack.enter_context(process_group())
+        rounds = workers or group.size > 1
+        report = stack.enter_context(_reporting(settings, run, group, log_dir, rounds=rounds))
         loaded = load_model(model, dtype="float32")  # on the GPU of this process, where it has one
         texts = _read(loaded, data, held_out, probe, length=length, seed=seed)
-        if workers or group.size > 1:
+        if rounds:
             journal = finetune_in_rounds(
-                loaded.model, texts, settings, run, gate=Gate(max_kl=max_kl), group=group, on_attempt=report.attempt
+                loaded.model,
+                texts,
+                settings,
+                run,
+                gate=Gate(max_kl=max_kl),
+                group=group,
+                on_step=report.step,
+                on_attempt=report.attempt,
             )
         else:
             journal = finetune_model(
@@ -115,6 +134,7 @@ def finetune(
             )
         if group.rank == 0:
             _save(loaded, journal, output)
+            _recalibrate(loaded, output)
 
 
 def _read(
@@ -136,13 +156,19 @@ def _general_text(model: LocalModel, probe: Path | None, *, seed: int) -> Rows:
 
 
 class _Report:
-    """Tells a person how it goes: a bar, a line an attempt, and TensorBoard's files if they are wanted."""
+    """Tells a person how it goes: a bar, a line an attempt, a chart, and TensorBoard's files if they are wanted.
 
-    def __init__(self, bar: tqdm[NoReturn], log: Callable[[str, float, int], object]) -> None:
+    A run that goes on counts from where it was.
+    """
+
+    def __init__(
+        self, bar: tqdm[NoReturn], log: Callable[[str, float, int], object], run: Path, *, steps: int, attempts: int
+    ) -> None:
         self._bar = bar
         self._log = log
-        self._steps = 0
-        self._attempts = 0
+        self._run = run
+        self._steps = steps
+        self._attempts = attempts
 
     def step(self, loss: float) -> None:
         self._steps += 1
@@ -162,12 +188,28 @@ class _Report:
         self._log("kl", reading.kl, self._attempts)
         for block, loss in zip(attempt.blocks, attempt.train_losses, strict=True):
             self._log(f"loss/block {block}", loss, self._attempts)
+        chart = losses_by_block(Journal.load(self._run / "journal.json"))
+        (self._run / "losses.svg").write_text(chart, encoding="utf-8")
 
 
 @contextmanager
-def _reporting(settings: FineTuning, log_dir: Path | None) -> Iterator[_Report]:
-    with _logging(log_dir) as log, tqdm(total=settings.visits * settings.steps, unit="step", disable=None) as bar:
-        yield _Report(bar, log)
+def _reporting(
+    settings: FineTuning, run: Path, group: Group, log_dir: Path | None, *, rounds: bool
+) -> Iterator[_Report]:
+    """Of the steps that this process makes; only the first process shows them."""
+    steps = settings.steps * (len(group.share(settings.blocks)) if rounds else 1)  # between two attempts
+    journal = run / "journal.json"
+    done = len(Journal.load(journal).attempts) if journal.exists() else 0
+    with (
+        _logging(log_dir if group.rank == 0 else None) as log,
+        tqdm(
+            total=steps * (settings.passes if rounds else settings.visits),
+            initial=steps * done,
+            unit="step",
+            disable=group.rank > 0 or None,  # None: where there is no terminal
+        ) as bar,
+    ):
+        yield _Report(bar, log, run, steps=steps * done, attempts=done)
 
 
 @contextmanager
@@ -181,6 +223,14 @@ def _logging(folder: Path | None) -> Iterator[Callable[[str, float, int], object
         raise MissingExtraError("tensorboard", extra="training") from error
     with SummaryWriter(str(folder)) as writer:
         yield writer.add_scalar
+
+
+def _recalibrate(base: LocalModel, output: Path) -> None:
+    """Rotations that lay beside the base model were fitted to its keys and values, and tuning moved those."""
+    if (Path(base.name) / ROTATIONS_FILE).is_file():
+        tuned = LocalModel(str(output), base.model, base.tokenizer)
+        save_rotations(rotations_of(tuned), output / ROTATIONS_FILE)
+        click.echo(f"2-bit cache: rotations recalibrated on the tuned weights: {output / ROTATIONS_FILE}")
 
 
 def _save(model: LocalModel, journal: Journal, output: Path) -> None:

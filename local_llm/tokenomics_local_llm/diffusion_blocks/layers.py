@@ -13,6 +13,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from tokenomics_local_llm.diffusion_blocks.edm import SIGMA_DATA
+
 __all__ = ["Head", "KeysValues", "NoiseEmbedding", "Rotation", "TransformerLayer", "fixed_targets", "rotation"]
 
 _FREQUENCIES = 256
@@ -141,12 +143,19 @@ class TransformerLayer(nn.Module):
 
 
 class Head(nn.Module):
-    """From the clean estimate to logits: modulated by the noise level, then a linear layer, both zero at the start."""
+    """From the clean estimate to logits: modulated by the noise level, then a linear layer.
+
+    The modulation starts at zero. The linear layer, which starts there in the released code, does not: as long as it is
+    small no gradient reaches the layers, and a block first learns to read the answer off z. It starts with logits of
+    size 1 at the highest noise, where the estimate is `SIGMA_DATA` times a normalised row.
+    """
 
     def __init__(self, width: int, classes: int, *, condition_width: int) -> None:
         super().__init__()
         self.modulation = _zero_linear(condition_width, 2 * width)
-        self.classifier = _zero_linear(width, classes)
+        self.classifier = nn.Linear(width, classes)
+        nn.init.normal_(self.classifier.weight, std=1 / (SIGMA_DATA * width**0.5))
+        nn.init.zeros_(self.classifier.bias)
 
     def forward(self, estimate: Tensor, condition: Tensor) -> Tensor:
         """Estimate (..., width), condition (..., condition_width), logits (..., classes)."""

@@ -101,8 +101,8 @@ class Job:
     """Where to leave the block's weights."""
 
 
-def work(job: Job) -> VisitResult:
-    """Train one block. Reads and writes the files of the job, and nothing else."""
+def work(job: Job, *, on_step: Callable[[float], object] = lambda loss: None) -> VisitResult:
+    """Train one block. Reads and writes the files of the job, and nothing else; `on_step` is told each loss."""
     model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto")
     model.to(job.device)
     partition = Partition(model, job.settings.blocks)
@@ -118,6 +118,7 @@ def work(job: Job) -> VisitResult:
         share=job.round / job.settings.passes,
         state_before=job.state_before,
         state_after=job.state_after,
+        on_step=on_step,
     )
     save_tensors(job.weights_after, partition.tensors(job.block))
     return result
@@ -131,6 +132,7 @@ def finetune_in_rounds(
     *,
     gate: Gate | None = None,
     group: Group | None = None,
+    on_step: Callable[[float], object] = lambda loss: None,
     on_attempt: Callable[[Attempt], object] = lambda attempt: None,
 ) -> Journal:
     """Fine-tune a model in place, every block once a round; every process of the group calls this alike.
@@ -144,6 +146,7 @@ def finetune_in_rounds(
         folder: Shared by the group; keeps what `finetune` keeps.
         gate: What a merge must achieve to stay; `None` for the default.
         group: Of processes; `None` for this one alone.
+        on_step: Told the loss of each step that this process makes.
         on_attempt: Told of each round.
 
     Raises:
@@ -157,7 +160,7 @@ def finetune_in_rounds(
     journal = Journal.load(folder / "journal.json")
     for number in range(len(journal.attempts), settings.passes):
         jobs = [_job(journal, block, number, settings, str(partition.device)) for block in group.share(settings.blocks)]
-        results = {job.block: work(job) for job in jobs}
+        results = {job.block: work(job, on_step=on_step) for job in jobs}
         everyones = {block: result for one in group.gather(results) for block, result in one.items()}
         if judge is not None:
             on_attempt(_merge(partition, number, everyones, gate, journal, judge))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -83,8 +84,9 @@ def train_block(
     settings: BlockTraining,
     *,
     steps: int,
+    on_step: Callable[[float], object] = lambda loss: None,
 ) -> list[float]:
-    """Train one block on the noise levels of its band, one step a batch.
+    """Train one block on the noise levels of its band, one step a batch; `on_step` is told the loss of each.
 
     Returns:
         The loss of each step.
@@ -103,6 +105,7 @@ def train_block(
         optimizer.step()
         rate.step()
         history.append(float(loss.detach()))
+        on_step(history[-1])
     return history
 
 
@@ -115,6 +118,7 @@ def train_blocks(
     steps: int,
     folder: Path,
     blocks: Iterable[int] | None = None,
+    on_step: Callable[[int, float], object] = lambda block, loss: None,
 ) -> None:
     """Train blocks one after the other, each to a file of its own; only one is in memory at a time.
 
@@ -126,11 +130,13 @@ def train_blocks(
         steps: Updates of each block.
         folder: Where the files go.
         blocks: Which; `None` for all. Processes may share the work: a block's result depends on no other.
+        on_step: Told the block and the loss of each step.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for block in range(schedule.blocks) if blocks is None else blocks:
         denoiser = _initial(build, settings, block)
-        train_block(denoiser, schedule, block, batches(block), settings, steps=steps)
+        report = partial(on_step, block)
+        train_block(denoiser, schedule, block, batches(block), settings, steps=steps, on_step=report)
         save_file(denoiser.state_dict(), _path(folder, block))
         del denoiser  # before the next is built
 

@@ -49,17 +49,17 @@ class FineTuning:
     learning_rate: float = 1e-4
     """The highest; falls to a tenth along a cosine over all passes."""
     warm_up_steps: int = 5
-    """Updates at the start of a visit in which the learning rate rises."""
+    """Updates at the start of a block's first visit in which the learning rate rises; later ones find AdamW warm."""
     weight_decay: float = 0.0
     """AdamW's."""
     max_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     objective: Objective = "exact"
     """The loss of the whole model, or one that stops at the block's end."""
-    chunk_rows: int = 1024
+    chunk_rows: int = 256
     """Tokens whose logits are in memory together."""
-    checkpointing: bool = False
-    """Compute the layers twice and keep only what lies between them."""
+    checkpointing: bool = True
+    """Compute layers twice, from the trained block on, and keep only what lies between them."""
     seed: int = 0
     """Of the order of the data, and of dropout."""
 
@@ -128,7 +128,7 @@ def train_visit(
         if state_before is not None:
             restore_optimizer(optimizer, parameters, load_tensors(state_before))
         losses = []
-        for step, rows in enumerate(batches):
+        for step, rows in enumerate(batches, start=settings.warm_up_steps if state_before else 0):
             optimizer.param_groups[0]["lr"] = scale * settings.rate(share, step)
             losses.append(_update(optimizer, list(parameters.values()), loss_of, rows, settings.max_norm))
             on_step(losses[-1])

@@ -1,13 +1,19 @@
 """Attention over 2-bit keys and values without unpacking them, and the packing itself."""
 
 from tokenomics_local_llm.kernels.decode import decode_attention
-from tokenomics_local_llm.kernels.instructions import Instructions, choose_instructions, supported_instructions
+from tokenomics_local_llm.kernels.instructions import (
+    VARIABLE,
+    Instructions,
+    choose_instructions,
+    supported_instructions,
+)
 from tokenomics_local_llm.kernels.packing import pack_rows
-from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues
+from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues, fits_tiles
 from tokenomics_local_llm.kernels.turn import Turn
 from tokenomics_local_llm.kernels.window import Window
 
 __all__ = [
+    "VARIABLE",
     "Instructions",
     "PackedKeys",
     "PackedStore",
@@ -16,6 +22,7 @@ __all__ = [
     "Window",
     "choose_instructions",
     "decode_attention",
+    "fits_tiles",
     "pack_rows",
     "supported_instructions",
 ]

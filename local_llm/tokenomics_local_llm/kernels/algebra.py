@@ -97,7 +97,10 @@ def _grouped_sum(weights: Tensor, codes: Tensor, scale: Tensor, minimum: Tensor)
 
 def _dense_part(query: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     scores = query @ window.keys.float().mT
-    weights, lse = _softmax(_masked(scores, window.starts, 0))
+    seen = _masked(scores, window.starts, 0)
+    if window.ends is not None:
+        seen = seen.masked_fill((torch.arange(seen.shape[-1]) >= window.ends[:, None])[:, None, None], -torch.inf)
+    weights, lse = _softmax(seen)
     return weights @ window.values.float(), lse
 
 

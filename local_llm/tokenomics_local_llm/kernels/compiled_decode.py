@@ -400,7 +400,7 @@ def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a
     value_mean: Any,
     kind: Any,
     windows: Any,
-    window_starts: Any,
+    window_spans: Any,
     out: Any,
     lse: Any,
 ) -> None:
@@ -429,9 +429,8 @@ def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a
         value_rotation: See `key_rotation`.
         value_mean: See `key_mean`.
         kind: Of the windows' numbers; see `vector_ir.widened`.
-        windows: (2, 9) int64: address, row stride, head stride and token stride of the keys, then of the values,
-            and the tokens of the window.
-        window_starts: (2, B) int64, as `starts`.
+        windows: (2, 8) int64: address, row stride, head stride and token stride of the keys, then of the values.
+        window_spans: (2, 2, B) int64: the first token of each row that is seen, and the one after the last.
         out: (units, g, D) float32, written.
         lse: (units, g) float32, written.
     """
@@ -514,8 +513,8 @@ def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a
                     kind,
                     keys,
                     values,
-                    window_starts[window, row],
-                    place[8],
+                    window_spans[window, 0, row],
+                    window_spans[window, 1, row],
                     place[3] * kind.size,
                     place[7] * kind.size,
                     query[cell],

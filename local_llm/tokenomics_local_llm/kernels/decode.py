@@ -132,7 +132,7 @@ def _attend_compiled(
     from tokenomics_local_llm.kernels import compiled_decode
 
     cells, (heads, dim) = keys.batch * keys.heads, query.shape[2:]
-    kind, places, window_starts, _alive = _windows(windows, keys.batch)
+    kind, places, window_spans, _alive = _windows(windows, keys.batch)
     tokens = keys.length + sum(window.keys.shape[2] for window in windows)
     threads = max(1, min(threads, tokens * cells // _LEAST_TOKENS_OF_A_THREAD))
     splits = max(1, min(threads // math.gcd(cells, threads), keys.length // _LEAST_TOKENS_OF_A_SPLIT))
@@ -156,7 +156,7 @@ def _attend_compiled(
             *turns,
             kind,
             places,
-            window_starts,
+            window_spans,
             parts.reshape(units, heads, dim),
             part_lse.reshape(units, heads),
         )
@@ -223,7 +223,7 @@ def _starts(starts: Tensor | None, batch: int) -> np.ndarray[Any, Any]:
 
 
 def _windows(windows: Sequence[Window], batch: int) -> tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any], Any]:
-    """The windows' kind of numbers, their places in memory, their starts, and what must live as long as they do."""
+    """The windows' kind of numbers, their places in memory, what is seen, and what must live as long as they do."""
     from tokenomics_local_llm.kernels import vector_ir
 
     kinds = {
@@ -233,13 +233,13 @@ def _windows(windows: Sequence[Window], batch: int) -> tuple[Any, np.ndarray[Any
     }
     dtype = windows[0].keys.dtype if windows else torch.bfloat16
     tensors = [tuple(_side_by_side(part.to(dtype)) for part in (window.keys, window.values)) for window in windows]
-    places = np.zeros((_MOST_WINDOWS, 9), np.int64)
-    for place, (keys, values) in zip(places, tensors, strict=False):
-        place[:] = (keys.data_ptr(), *keys.stride()[:3], values.data_ptr(), *values.stride()[:3], keys.shape[2])
-    window_starts = np.zeros((_MOST_WINDOWS, batch), np.int64)
-    for row, window in zip(window_starts, windows, strict=False):
-        row[:] = _starts(window.starts, batch)
-    return kinds[dtype](), places, window_starts, tensors
+    places = np.zeros((_MOST_WINDOWS, 8), np.int64)
+    spans = np.zeros((_MOST_WINDOWS, 2, batch), np.int64)
+    for place, span, window, (keys, values) in zip(places, spans, windows, tensors, strict=False):
+        place[:] = (keys.data_ptr(), *keys.stride()[:3], values.data_ptr(), *values.stride()[:3])
+        span[0] = 0 if window.starts is None else window.starts.numpy()
+        span[1] = keys.shape[2] if window.ends is None else window.ends.numpy()
+    return kinds[dtype](), places, spans, tensors
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:

@@ -11,18 +11,19 @@ bits first); a store keeps the same bits in tiles of 128 tokens, in rows of 64 b
 
 Scales and minimums are float16, (B, H, tiles, groups, 128): a code c stands for minimum + c * scale.
 
-Memory grows by an eighth, so that appending is cheap and what is held stays near what is used.
+Memory grows by a 32nd, so that appending is cheap and what is held stays near what is used.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final
+from copy import copy
+from typing import Final, Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["TILE", "PackedKeys", "PackedStore", "PackedValues"]
+__all__ = ["TILE", "PackedKeys", "PackedStore", "PackedValues", "fits_tiles"]
 
 TILE: Final = 128
 """Tokens in a tile, the unit of memory and of the kernels' inner loops."""
@@ -30,6 +31,13 @@ TILE: Final = 128
 _BLOCK: Final = 64
 _SLOTS: Final = 4
 _LANES: Final = 16
+_GROWTH: Final = 32
+_LARGEST_HEAD: Final = 512
+
+
+def fits_tiles(head_dim: int, group_size: int) -> bool:
+    """Whether tiles can hold codes of such heads and groups."""
+    return head_dim % 8 == 0 and 0 < head_dim <= _LARGEST_HEAD and group_size in (head_dim, head_dim // 2)
 
 
 class PackedStore(ABC):
@@ -47,10 +55,11 @@ class PackedStore(ABC):
         Raises:
             ValueError: If the sizes are not so.
         """
-        if head_dim % 8 or not 0 < head_dim <= 512:
-            raise ValueError(f"packed codes need a head size that is a multiple of 8 up to 512, got {head_dim}")
-        if group_size not in (head_dim, head_dim // 2):
-            raise ValueError(f"a group is a head or half of it: {head_dim} or {head_dim // 2}, got {group_size}")
+        if not fits_tiles(head_dim, group_size):
+            raise ValueError(
+                f"packed codes need a head size that is a multiple of 8 up to {_LARGEST_HEAD} and groups of a head or "
+                f"half of it, got {head_dim} and {group_size}"
+            )
         self.batch, self.heads, self.head_dim, self.group_size = batch, heads, head_dim, group_size
         self.length = 0
         """Tokens held (T), the same in every row; padding counts."""
@@ -109,9 +118,9 @@ class PackedStore(ABC):
         )
         self.batch = self.codes.shape[0]
 
-    def repeat(self, times: int) -> None:
-        """Put every row of the batch `times` times, one after the other."""
-        self.select(torch.arange(self.batch).repeat_interleave(times))
+    def snapshot(self) -> Self:
+        """A view of what is held now, which stays what it is while tokens are appended here."""
+        return copy(self)
 
     def crop(self, length: int) -> None:
         """Keep the first `length` tokens.
@@ -151,7 +160,7 @@ class PackedStore(ABC):
         if needed <= self.tiles:
             return
         # The first tokens get just the room they need: a prompt is long, and what follows it is short.
-        more = max(needed, self.tiles + self.tiles // 8) - self.tiles
+        more = max(needed, self.tiles + self.tiles // _GROWTH) - self.tiles
         self.codes, self.scale, self.minimum = (
             torch.cat([part, part.new_zeros(*part.shape[:2], more, *part.shape[3:])], dim=2)
             for part in (self.codes, self.scale, self.minimum)
@@ -162,6 +171,7 @@ class PackedStore(ABC):
         last = first + codes.shape[2]
         tiles = slice(first // TILE, -(-last // TILE))
         inside = slice(first - tiles.start * TILE, last - tiles.start * TILE)
+        self.codes, self.scale, self.minimum = (_writable(part) for part in (self.codes, self.scale, self.minimum))
         unpacked = self._unpack(self.codes[:, :, tiles])
         unpacked[:, :, inside] = _split(codes, 3).flatten(-2)
         self.codes[:, :, tiles] = self._pack(unpacked.unflatten(2, (-1, TILE)))
@@ -207,6 +217,11 @@ class PackedValues(PackedStore):
         bytes_ = tiles.unflatten(-1, (_LANES, 4)).permute(0, 1, 2, 4, 6, 3, 5)  # B H t r j c l
         quarters = _split(bytes_.flatten(2, 4).flatten(-2), 3)  # B H T s padded quarter
         return quarters[..., : self.head_dim // 4].flatten(-2)
+
+
+def _writable(data: Tensor) -> Tensor:
+    """What was made in PyTorch's inference mode may not be written outside of it, unless copied."""
+    return data.clone() if data.is_inference() and not torch.is_inference_mode_enabled() else data
 
 
 def _join(codes: Tensor, dim: int) -> Tensor:

@@ -11,10 +11,11 @@ __all__ = ["Turn"]
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """Packed rows are (row - mean) times an orthogonal rotation, by head."""
+    """Packed rows are (row - mean) times the inverse of the rotation's transpose, by head: itself, if orthogonal."""
 
     rotation: Tensor
-    """(H, D, D) or (1, D, D) for all heads, float32."""
+    """What queries are multiplied by, and weighted means of values by its transpose; (H, D, D) or (1, D, D) for all
+    heads, float32."""
     mean: Tensor | None = None
     """(H, D), float32; nothing was subtracted by default."""
 

@@ -11,7 +11,7 @@ __all__ = ["Window"]
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Keys and values of some tokens, rotated as the packed ones are."""
+    """Keys and values of some tokens."""
 
     keys: Tensor
     """(B, H, T, D) bfloat16, float16 or float32; the channels of a token lie side by side in memory."""
@@ -19,3 +19,5 @@ class Window:
     """Likewise, of the same dtype."""
     starts: Tensor | None = None
     """Tokens at the left of each row that are padding, (B,) int64; none by default."""
+    ends: Tensor | None = None
+    """Where the tokens of each row end, (B,) int64; all are there by default."""

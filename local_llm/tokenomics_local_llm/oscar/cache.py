@@ -23,8 +23,9 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from tokenomics_local_llm.oscar.attention import DecodeAttention, Part, attend_packed, attend_plain, merge
+from tokenomics_local_llm.oscar.attention import DecodeAttention
 from tokenomics_local_llm.oscar.codec import SideCodec
+from tokenomics_local_llm.oscar.decode import attend_held, code_stores
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
 from tokenomics_local_llm.oscar.store import STORED, Held, SideStore, Starts
 from tokenomics_local_llm.oscar.transform import Rotations
@@ -42,10 +43,10 @@ class _Handle(torch.Tensor):
     """Keys or values that exist as codes; any operation but our attention restores them."""
 
     held: Held
-    decode_attention: DecodeAttention
+    decode_attention: DecodeAttention | None
 
     @staticmethod
-    def __new__(cls, held: Held, decode_attention: DecodeAttention) -> _Handle:
+    def __new__(cls, held: Held, decode_attention: DecodeAttention | None) -> _Handle:
         make: Any = torch.Tensor._make_wrapper_subclass
         handle: _Handle = make(cls, held.shape, dtype=held.recent.dtype, device=held.recent.device)
         handle.held = held
@@ -69,6 +70,7 @@ class OscarLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         recipe: Windows.
         starts: Where the sequences begin.
         hands_out: What `update` returns of what a layer holds: handles or tensors.
+        decode_attention: Reads the codes; `None` chooses.
     """
 
     is_croppable = True
@@ -81,12 +83,14 @@ class OscarLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         recipe: OscarRecipe,
         starts: Starts | None,
         hands_out: Callable[[Held], Tensor],
+        decode_attention: DecodeAttention | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._codecs = keys, values
         self._recipe = recipe
         self._starts = starts
         self._hands_out = hands_out
+        self._decode_attention = decode_attention
         self._sides: tuple[SideStore, ...] = ()
 
     @property
@@ -123,9 +127,11 @@ class OscarLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
             ValueError: If the heads are not those that were calibrated.
         """
         value_states = key_states if value_states is None else value_states
+        starts = _expanded(self._starts, key_states.shape[0])
+        stores = code_stores(key_states, self._codecs, self._decode_attention)
         self._sides = tuple(
-            SideStore(states, _fitting(codec, states), self._recipe, _expanded(self._starts, states.shape[0]))
-            for codec, states in zip(self._codecs, (key_states, value_states), strict=True)
+            SideStore(states, _fitting(codec, states), self._recipe, starts, store)
+            for states, codec, store in zip((key_states, value_states), self._codecs, stores, strict=True)
         )
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
@@ -233,7 +239,7 @@ class OscarCache(Cache):
         recipe: OscarRecipe | None = None,
         *,
         attention_mask: Tensor | None = None,
-        decode_attention: DecodeAttention = attend_packed,
+        decode_attention: DecodeAttention | None = None,
     ) -> OscarCache:
         """An empty cache for one batch.
 
@@ -243,7 +249,8 @@ class OscarCache(Cache):
             recipe: Windows and quantisers; `None` takes the default.
             attention_mask: The batch's, (B, T), if it is padded on the left: each sequence then gets a sink of its own.
                 Without it padding is still masked, but sits in the sinks of the sequences that it precedes.
-            decode_attention: Reads the codes after `model.set_attn_implementation(OSCAR_ATTENTION)`.
+            decode_attention: Reads the codes after `model.set_attn_implementation(OSCAR_ATTENTION)`, in planar form;
+                `None` takes the compiled kernels where they can serve, and PyTorch elsewhere.
 
         Raises:
             ValueError: If a layer has no rotations, or the model's attention keeps no keys and values of its own.
@@ -260,7 +267,7 @@ class OscarCache(Cache):
         for layer, stock in enumerate(layers):
             if type(stock) is DynamicLayer:
                 keys, values = _codecs(rotations, recipe, layer)
-                layers[layer] = OscarLayer(keys, values, recipe, starts, hand_out)
+                layers[layer] = OscarLayer(keys, values, recipe, starts, hand_out, decode_attention)
         return cls(layers=layers)
 
     @property
@@ -370,8 +377,8 @@ def _attention(
     handles: tuple[Any, Any] = key, value
     keys, values = (handle.held for handle in handles)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    part = _attend_held(query, keys, values, scale, handles[0].decode_attention)
-    return part.output.to(query.dtype).transpose(1, 2).contiguous(), None
+    output = attend_held(query, keys, values, scale, handles[0].decode_attention)
+    return output.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
 def _readable_as_codes(query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None) -> bool:
@@ -383,45 +390,6 @@ def _readable_as_codes(query: Tensor, key: Tensor, value: Tensor, attention_mask
         return attention_mask is None and starts is None
     positions = torch.arange(key.held.tokens, device=attention_mask.device)
     return torch.equal(attention_mask[:, 0, -1], positions >= starts.rows[:, None].to(attention_mask.device))
-
-
-def _attend_held(query: Tensor, keys: Held, values: Held, scaling: float, decode_attention: DecodeAttention) -> Part:
-    sees_sink = sees_recent = first = None
-    if keys.starts is not None:
-        rows = keys.starts.rows[:, None, None]
-        sink = torch.arange(keys.sink.shape[2], device=query.device)
-        recent = torch.arange(keys.tokens - keys.recent.shape[2], keys.tokens, device=query.device)
-        sees_sink, sees_recent = rows + sink < keys.tokens, recent >= rows + keys.sink.shape[2]
-        first = keys.starts.rows - keys.starts.earliest
-    parts = [
-        attend_plain(query, keys.sink, values.sink, scaling, sees_sink),
-        attend_plain(query, keys.recent, values.recent, scaling, sees_recent),
-    ]
-    if keys.packed.tokens:
-        parts.append(_attend_codes(query, keys, values, scaling, decode_attention, first))
-    return merge(parts)
-
-
-def _attend_codes(
-    query: Tensor,
-    keys: Held,
-    values: Held,
-    scaling: float,
-    decode_attention: DecodeAttention,
-    first: Tensor | None,
-) -> Part:
-    part = decode_attention(keys.codec.turn_query(query), keys.packed, values.packed, scaling, first=first)
-    output, lse = values.codec.turn_back(part.output), part.lse
-    if values.codec.mean is not None:
-        output = output + _per_query_head(values.codec.mean, output.shape[1])[:, None]
-    if keys.codec.mean is not None:  # the same for all codes of a head, but not for the windows beside them
-        mean = _per_query_head(keys.codec.mean, query.shape[1])
-        lse = lse + scaling * (query.float() * mean[:, None]).sum(-1)
-    return Part(output=output, lse=lse)
-
-
-def _per_query_head(mean: Tensor, query_heads: int) -> Tensor:
-    return mean.repeat_interleave(query_heads // mean.shape[0], dim=0)
 
 
 AttentionInterface.register(OSCAR_ATTENTION, _attention)

@@ -7,8 +7,7 @@ few hundred tokens are met by positions they have never seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,6 +17,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from tokenomics_local_llm.oscar.attending import attending_by
 from tokenomics_local_llm.oscar.folding import output_metrics
 from tokenomics_local_llm.oscar.moments import LayerMoments
 from tokenomics_local_llm.oscar.rotation import hadamard, rotation_of_moment
@@ -86,7 +86,7 @@ def visit_attention(model: PreTrainedModel, texts: Iterable[Tensor], visit: Visi
         layers.add(layer)
         visit(layer, *parts)
 
-    with _attending_by(model, _NAME), torch.no_grad():
+    with attending_by(model, _NAME), torch.no_grad():
         for text in texts:
             shown = note if len(text) > longer_than else None
             ids = text[None].to(model.device)
@@ -183,16 +183,6 @@ def _value_moment(sums: LayerMoments, objective: ValueObjective) -> Tensor:
     if objective == "output":
         return sums.output / (sums.tokens * sums.query_heads)
     return {"energy": sums.energy, "covariance": sums.value}[objective] / sums.tokens
-
-
-@contextmanager
-def _attending_by(model: PreTrainedModel, name: str) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.set_attn_implementation(name)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 def _observed_attention(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from tokenomics_local_llm.kernels import Turn
 from tokenomics_local_llm.oscar.packing import PackedTokens, dequantize
 from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe, feedback_of_metric, groups_of, quantize
 from tokenomics_local_llm.oscar.transform import SideTransform
@@ -52,6 +54,14 @@ class SideCodec:
     def groups(self) -> int:
         """Scales a head."""
         return groups_of(self.head_dim, self._recipe.group_size)
+
+    @cached_property
+    def turn(self) -> Turn | None:
+        """What attention over codes alone has to undo; `None` is nothing, as of values whose rotation was folded."""
+        unit = torch.eye(self.head_dim, device=self._back.device)
+        if self.mean is None and torch.equal(self._back, unit.expand_as(self._back)):
+            return None
+        return Turn(rotation=self._back.mT, mean=self.mean)
 
     def to(self, device: torch.device) -> None:
         """Move what is multiplied with."""

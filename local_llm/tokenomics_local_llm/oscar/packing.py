@@ -35,6 +35,10 @@ class PackedTokens:
         """How many tokens are held."""
         return self.codes.shape[2]
 
+    def planar(self) -> PackedTokens:
+        """Itself."""
+        return self
+
     @property
     def head_dim(self) -> int:
         """Channels of a head."""

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
+from tokenomics_local_llm import kernels
 from tokenomics_local_llm.oscar.codec import SideCodec
 from tokenomics_local_llm.oscar.packing import CODES_PER_BYTE, PackedTokens
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
 
-__all__ = ["STORED", "Held", "PackedStore", "SideStore", "Starts"]
+__all__ = ["STORED", "CodeStore", "Codes", "Held", "PackedStore", "SideStore", "Starts", "TiledCodes", "TiledStore"]
 
 STORED: Final = ("sink", "codes", "scale", "minimum", "recent")
 """What a side consists of in a file."""
@@ -104,8 +105,95 @@ def _writable(data: Tensor) -> Tensor:
     return data.clone() if data.is_inference() and not torch.is_inference_mode_enabled() else data
 
 
+@dataclass(frozen=True, kw_only=True)
+class TiledCodes:
+    """Codes in the tiles that the compiled kernels read, and in planar form on demand."""
+
+    tiles: kernels.PackedStore
+    """Not appended to."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are held."""
+        return self.tiles.length
+
+    def planar(self) -> PackedTokens:
+        """The same codes, copied."""
+        codes, scale, minimum = self.tiles.planar()
+        return PackedTokens(codes=codes, scale=scale, minimum=minimum)
+
+
+Codes = PackedTokens | TiledCodes
+"""Codes of one side at one moment."""
+
+
+class CodeStore(Protocol):
+    """The codes of one side, growing."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens held."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, room for growth included."""
+        ...
+
+    @property
+    def view(self) -> Codes:
+        """All tokens, without a copy; they stay what they are while newer ones are added."""
+        ...
+
+    def append(self, packed: PackedTokens) -> None:
+        """Add newer tokens."""
+        ...
+
+    def truncate(self, tokens: int) -> None:
+        """Keep the oldest `tokens`."""
+        ...
+
+    def each_row(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Repeat, select or reorder the sequences."""
+        ...
+
+
+class TiledStore:
+    """Codes in the compiled kernels' tiles, growing."""
+
+    def __init__(self, tiles: kernels.PackedStore) -> None:
+        self._tiles = tiles
+
+    @property
+    def tokens(self) -> int:
+        """Tokens held."""
+        return self._tiles.length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, room for growth included."""
+        return self._tiles.nbytes
+
+    @property
+    def view(self) -> TiledCodes:
+        """All tokens, without a copy."""
+        return TiledCodes(tiles=self._tiles.snapshot())
+
+    def append(self, packed: PackedTokens) -> None:
+        """Add newer tokens."""
+        self._tiles.append(packed.codes, packed.scale, packed.minimum)
+
+    def truncate(self, tokens: int) -> None:
+        """Keep the oldest `tokens`."""
+        self._tiles.crop(tokens)
+
+    def each_row(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Repeat, select or reorder the sequences."""
+        self._tiles.select(change(torch.arange(self._tiles.batch)))
+
+
 class PackedStore:
-    """The codes of one side, growing; what a kernel reads is `view`."""
+    """Codes in planar form, growing: on any device, for groups of any size."""
 
     def __init__(self, batch: int, heads: int, head_dim: int, groups: int, device: torch.device) -> None:
         def empty(width: int, dtype: torch.dtype) -> _Buffer:
@@ -152,7 +240,7 @@ class Held:
 
     sink: Tensor
     """(B, H, S, D): the first tokens of each sequence from its own beginning."""
-    packed: PackedTokens
+    packed: Codes
     """Codes of what lies between the windows."""
     recent: Tensor
     """(B, H, R, D): the newest tokens, those of the current call included."""
@@ -173,7 +261,7 @@ class Held:
         """All tokens in the model's own space and dtype, (B, H, T, D); padding that is not kept is 0."""
         parts = [self.recent]
         if self.packed.tokens:
-            parts.insert(0, self.codec.decode(self.packed).to(self.recent.dtype))
+            parts.insert(0, self.codec.decode(self.packed.planar()).to(self.recent.dtype))
         if self.starts is None:
             return torch.cat([self.sink, *parts], dim=2)
         later = torch.cat(parts, dim=2)
@@ -193,9 +281,12 @@ class SideStore:
         codec: To codes and back.
         recipe: Windows.
         starts: Where the sequences begin.
+        codes: Holds what is between the windows.
     """
 
-    def __init__(self, first: Tensor, codec: SideCodec, recipe: OscarRecipe, starts: Starts | None) -> None:
+    def __init__(
+        self, first: Tensor, codec: SideCodec, recipe: OscarRecipe, starts: Starts | None, codes: CodeStore
+    ) -> None:
         batch, heads, _, channels = first.shape
         codec.to(first.device)
         self._codec = codec
@@ -203,7 +294,7 @@ class SideStore:
         self._starts = starts
         self._earliest = starts.earliest if starts else 0
         self._sink = first.new_zeros(batch, heads, recipe.sink_tokens, channels)
-        self._packed = PackedStore(batch, heads, channels, codec.groups, first.device)
+        self._packed = codes
         self._recent = _Buffer(first.new_empty(batch, heads, 0, channels))
         self.tokens = 0
         """Positions so far, padding included."""
@@ -270,14 +361,14 @@ class SideStore:
             return
         left = max(self._packed.tokens + self._recent.tokens - removed, 0)
         whole = left - left % self._recipe.demotion_tokens
-        tail = self._codec.decode(_between(self._packed.view, whole, left))
+        tail = self._codec.decode(_between(self._packed.view.planar(), whole, left))
         self._packed.truncate(whole)
         self._recent.truncate(0)
         self._recent.append(tail.to(self._sink.dtype))
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is held, by name, for a file."""
-        packed = self._packed.view
+        packed = self._packed.view.planar()
         return {
             "sink": self._sink,
             "codes": packed.codes.contiguous(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,28 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is calibrated here is kept for these tests and not for the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENOMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
-def make_tiny(tiny_folder: Path) -> Callable[..., ChatLocalLLM]:
+def kv_cache() -> str:
+    """The key-value cache of `make_tiny`; a test that wants another parametrizes it."""
+    return "full"
+
+
+@pytest.fixture
+def make_tiny(tiny_folder: Path, kv_cache: str) -> Callable[..., ChatLocalLLM]:
     """Makes a chat model on those weights."""
 
     def make(**settings: Any) -> ChatLocalLLM:
-        defaults: dict[str, Any] = {"model": str(tiny_folder), "dtype": "float32", "max_tokens": 40, "seed": 0}
+        defaults: dict[str, Any] = {
+            "model": str(tiny_folder), "dtype": "float32", "max_tokens": 40, "seed": 0, "kv_cache": kv_cache,
+        }  # fmt: skip
         return ChatLocalLLM(**defaults | settings)
 
     return make

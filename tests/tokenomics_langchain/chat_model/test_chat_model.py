@@ -33,6 +33,8 @@ from tokenomics_local_llm import ModelLoadError, load_model, render_prompt
 
 Make = Callable[..., ChatLocalLLM]
 
+with_each_cache = pytest.mark.parametrize("kv_cache", ["full", "oscar"])
+
 
 class Mood(BaseModel):
     """How it goes."""
@@ -86,6 +88,7 @@ def summed(chunks: Iterator[AIMessage]) -> AIMessage:
     return reduce(plus, chunks)
 
 
+@with_each_cache
 @pytest.mark.parametrize("choice", [None, "any"], ids=["text", "call"])
 def test_sum_of_a_stream_is_what_invoke_returns(make_tiny: Make, choice: str | None) -> None:
     model = make_tiny(temperature=1, max_tokens=300).bind_tools([add], tool_choice=choice)
@@ -101,6 +104,7 @@ def test_sum_of_a_stream_is_what_invoke_returns(make_tiny: Make, choice: str | N
     assert streamed.response_metadata == invoked.response_metadata
 
 
+@with_each_cache
 def test_usage_is_on_the_last_chunk_only(make_tiny: Make) -> None:
     *chunks, last = make_tiny(max_tokens=5).stream("Hello")
 
@@ -109,12 +113,60 @@ def test_usage_is_on_the_last_chunk_only(make_tiny: Make) -> None:
     assert last.chunk_position == "last"
 
 
-def test_answer_says_what_made_it(make_tiny: Make, tiny_folder: Path) -> None:
-    assert make_tiny(max_tokens=5).invoke("Hello").response_metadata == {
+@with_each_cache
+def test_answer_says_what_made_it(make_tiny: Make, tiny_folder: Path, kv_cache: str) -> None:
+    metadata: dict[str, Any] = make_tiny(max_tokens=5).invoke("Hello").response_metadata
+
+    assert metadata | {"kv_cache_bits_per_element": None, "kv_cache_bytes": None} == {
         "finish_reason": "length",
         "model_name": str(tiny_folder),
         "model_provider": "local",
+        "kv_cache": kv_cache,
+        "kv_cache_bits_per_element": None,
+        "kv_cache_bytes": None,
     }
+    elements = 28 * 2 * 2 * 2 * 8  # tokens read, layers, keys and values, heads, channels
+    assert metadata["kv_cache_bytes"] * 8 == metadata["kv_cache_bits_per_element"] * elements
+
+
+def test_cache_of_codes_holds_less_of_a_long_conversation(make_tiny: Make) -> None:
+    held = {
+        kind: make_tiny(kv_cache=kind, max_tokens=50).invoke("word " * 500).response_metadata
+        for kind in ("full", "oscar")
+    }
+
+    assert held["full"]["kv_cache_bits_per_element"] == 32
+    assert held["oscar"]["kv_cache_bytes"] < held["full"]["kv_cache_bytes"] / 2
+
+
+def test_objects_with_other_caches_share_a_model_and_do_not_disturb_each_other(make_tiny: Make) -> None:
+    models = [make_tiny(kv_cache=kind, max_tokens=60) for kind in ("full", "oscar")]
+    prompt = "word " * 300
+    alone = [model.invoke(prompt).content for model in models]
+
+    streams: Any = [model.stream(prompt) for model in models]
+    taking_turns = ["", ""]
+    for chunks in zip(*streams, strict=True):
+        taking_turns = [text + str(chunk.content) for text, chunk in zip(taking_turns, chunks, strict=True)]
+
+    assert models[0]._llm is models[1]._llm
+    assert taking_turns == alone
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"kv_cache": "3-bit"}, "Input should be 'full' or 'oscar'"),
+        ({"kv_cache": "full", "kv_cache_calibration": "text.txt"}, "a full cache needs no calibration, got text.txt"),
+        ({"kv_cache": "oscar", "kv_cache_calibration": "no-such.txt"}, "no-such.txt cannot be read as UTF-8 text"),
+    ],
+    ids=["unknown", "calibration of a full cache", "no text"],
+)
+def test_cache_that_cannot_be_had_is_refused_when_the_model_is_made(
+    make_tiny: Make, settings: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(ValueError, match=rule):
+        make_tiny(**settings)
 
 
 def test_traces_are_told_what_was_asked_for(make_tiny: Make, tiny_folder: Path) -> None:
@@ -142,6 +194,7 @@ def test_settings_of_a_call_win_over_those_of_the_model(make_tiny: Make) -> None
     assert model.invoke("Hello", temperature=0).content == make_tiny(max_tokens=30).invoke("Hello").content
 
 
+@with_each_cache
 @pytest.mark.parametrize("where", ["model", "call"])
 def test_answer_ends_before_a_stop_sequence(make_tiny: Make, where: str) -> None:
     text = make_tiny().invoke("Hello").text
@@ -162,6 +215,7 @@ def test_tokens_are_reported_once_and_only_when_streaming(make_tiny: Make, strea
     assert "".join(handler.tokens) == (answer.content if stream else "")
 
 
+@with_each_cache
 @pytest.mark.parametrize(
     "choice",
     ["wait", {"type": "function", "function": {"name": "wait"}}, {"type": "tool", "name": "wait"}],
@@ -214,6 +268,7 @@ def test_tool_that_is_no_function_is_refused(make_tiny: Make) -> None:
         make_tiny().bind_tools([{"type": "web_search_preview"}])
 
 
+@with_each_cache
 @pytest.mark.parametrize("stream", [False, True], ids=["invoke", "stream"])
 def test_call_that_is_cut_off_is_not_acted_on(make_tiny: Make, stream: bool) -> None:
     model = make_tiny(max_tokens=65).bind_tools([note], tool_choice="any")
@@ -319,6 +374,7 @@ def test_models_share_their_weights(make_tiny: Make) -> None:
     assert make_tiny(temperature=0)._llm is make_tiny(temperature=1)._llm
 
 
+@with_each_cache
 def test_cached_answers_belong_to_their_settings(make_tiny: Make) -> None:
     cache = InMemoryCache()
     ask: dict[str, Any] = {"temperature": 1, "cache": cache}
@@ -328,6 +384,7 @@ def test_cached_answers_belong_to_their_settings(make_tiny: Make) -> None:
     assert first == again != other
 
 
+@with_each_cache
 def test_structured_output_is_always_structured(make_tiny: Make) -> None:
     model = make_tiny(temperature=1000, max_tokens=300).with_structured_output(Mood)
 
@@ -349,6 +406,7 @@ def test_json_mode_answers_with_an_object(make_tiny: Make) -> None:
     assert str(answer.content).startswith("{")
 
 
+@with_each_cache
 def test_stream_that_is_closed_does_no_more_work(make_tiny: Make, passes: list[int]) -> None:
     stream: Any = make_tiny(max_tokens=500).stream("Hello")
     next(stream)
@@ -358,6 +416,7 @@ def test_stream_that_is_closed_does_no_more_work(make_tiny: Make, passes: list[i
     assert len(passes) == 1
 
 
+@with_each_cache
 async def test_async_stream_computes_outside_the_loops_thread(make_tiny: Make, passes: list[int]) -> None:
     chunks = [chunk async for chunk in make_tiny().astream("Hello")]
 
@@ -365,6 +424,7 @@ async def test_async_stream_computes_outside_the_loops_thread(make_tiny: Make, p
     assert threading.get_ident() not in passes
 
 
+@with_each_cache
 async def test_async_call_that_is_cancelled_does_no_more_work(make_tiny: Make, passes: list[int]) -> None:
     call = asyncio.create_task(make_tiny(max_tokens=5000, temperature=1).ainvoke("Hello"))
     while not passes:

@@ -48,8 +48,12 @@ class TestUnit(_Suite, ChatModelUnitTests):
 
 class TestIntegration(_Suite, ChatModelIntegrationTests):
     @pytest.fixture
-    def model(self, request: pytest.FixtureRequest, tiny_folder: Path) -> BaseChatModel:
-        settings = self.standard_chat_model_params | getattr(request, "param", {})
+    def cache_settings(self) -> dict[str, Any]:
+        return {}
+
+    @pytest.fixture
+    def model(self, request: pytest.FixtureRequest, tiny_folder: Path, cache_settings: dict[str, Any]) -> BaseChatModel:
+        settings = self.standard_chat_model_params | cache_settings | getattr(request, "param", {})
         if request.node.originalname in CLEVER:
             return ChatLocalLLM(**settings)
         # At this temperature every token is about equally probable, so that a string ends after some hundreds.
@@ -60,3 +64,13 @@ class TestIntegration(_Suite, ChatModelIntegrationTests):
     @pytest.mark.xfail(reason="not told to call a tool, SmolLM2-135M answers in prose", strict=True)
     def test_agent_loop(self, model: BaseChatModel) -> None:
         super().test_agent_loop(model)
+
+
+class TestIntegrationOfThe2BitCache(TestIntegration):
+    @pytest.fixture
+    def cache_settings(self, tmp_path: Path) -> dict[str, Any]:
+        text = tmp_path / "calibration.txt"  # a short one: it is calibrated on once, for all tests
+        text.write_text(
+            "".join(f"{i}. The quick brown fox jumps over the lazy dog.\n" for i in range(90)), encoding="utf-8"
+        )
+        return {"kv_cache": "oscar", "kv_cache_calibration": text}

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+import random
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 from tokenomics_local_llm import LocalModel, load_model
 from tokenomics_local_llm.commands import main
 from tokenomics_local_llm.diffusion_blocks.journal import Journal
+from tokenomics_local_llm.oscar import load_rotations, save_rotations
+from tokenomics_local_llm.rotations import ROTATIONS_FILE, rotations_of
 
 
 @pytest.fixture
@@ -20,10 +30,13 @@ def folder(tiny: LocalModel, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def finetune(folder: Path, *options: str) -> Result:
+def arguments(folder: Path, output: str = "tuned", model: str = "model") -> list[str]:
     small = ["--blocks", "2", "--passes", "1", "--steps", "4", "--length", "16", "--learning-rate", "0.01"]
-    given = ["finetune", str(folder / "model"), str(folder / "data.txt"), "-o", str(folder / "tuned")]
-    return CliRunner().invoke(main, [*given, *small, *options])
+    return ["finetune", str(folder / model), str(folder / "data.txt"), "-o", str(folder / output), *small]
+
+
+def finetune(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, [*arguments(folder), *options])
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers"]], ids=["in turn", "in rounds"])
@@ -35,6 +48,31 @@ def test_a_model_is_tuned_into_a_folder_that_can_be_served(folder: Path, workers
     journal = Journal.load(folder / "tuned.run" / "journal.json")
     assert journal.best.held_out_loss < journal.base.held_out_loss
     assert load_model(str(folder / "tuned")).vocabulary_size == load_model(str(folder / "model")).vocabulary_size
+
+
+def test_rotations_beside_the_model_are_recalibrated_on_the_tuned_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENOMICS_CACHE", str(folder / "cache"))
+    of_base = rotations_of(load_model(str(folder / "model"), dtype="float32"))
+    save_rotations(of_base, folder / "model" / ROTATIONS_FILE)
+
+    result = finetune(folder)
+
+    assert f"rotations recalibrated on the tuned weights: {folder / 'tuned' / ROTATIONS_FILE}" in result.output
+    beside = load_rotations(folder / "tuned" / ROTATIONS_FILE)
+    (folder / "tuned" / ROTATIONS_FILE).unlink()
+    fresh = rotations_of(load_model(str(folder / "tuned"), dtype="float32"))
+    for layer, key in beside.keys.items():
+        torch.testing.assert_close(key.rotation, fresh.keys[layer].rotation)
+        assert not key.rotation.equal(of_base.keys[layer].rotation)
+
+
+def test_no_rotations_are_made_for_a_model_that_has_none(folder: Path) -> None:
+    result = finetune(folder)
+
+    assert "2-bit cache" not in result.output
+    assert not (folder / "tuned" / ROTATIONS_FILE).exists()
 
 
 def test_held_out_text_and_probe_may_be_files(folder: Path) -> None:
@@ -60,11 +98,50 @@ def test_what_cannot_be_done_is_said_in_one_line(folder: Path, options: list[str
 
 def test_losses_are_written_for_tensorboard(folder: Path) -> None:
     pytest.importorskip("tensorboard", reason="comes with the extra `training`")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
 
     result = finetune(folder, "--log-dir", str(folder / "log"))
 
     assert result.exit_code == 0, result.output
-    assert list((folder / "log").glob("events.out.tfevents.*"))
+    (events,) = (folder / "log").glob("events.out.tfevents.*")
+    written = [
+        (value.tag, event.step) for event in loader.EventFileLoader(str(events)).Load() for value in event.summary.value
+    ]
+    assert [step for tag, step in written if tag == "loss/train"] == list(range(1, 9))  # 2 visits of 4 steps
+    assert [step for tag, step in written if tag == "loss/held out"] == [1, 2]
+    assert {("loss/block 0", 1), ("loss/block 1", 2), ("kl", 2)} <= set(written)
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers"]], ids=["in turn", "in rounds"])
+def test_losses_are_drawn_beside_the_journal(folder: Path, workers: list[str]) -> None:
+    finetune(folder, *workers)
+
+    chart = ElementTree.parse(folder / "tuned.run" / "losses.svg")
+    names = {text.text for text in chart.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"held out", "block 0", "block 1"} <= names
+
+
+def test_a_kill_at_any_moment_loses_at_most_the_running_visit(folder: Path) -> None:
+    long = ["--passes", "12", "--steps", "6"]
+    command = [sys.executable, "-m", "tokenomics_local_llm.cli", *arguments(folder, "cut"), *long]
+    journal = folder / "cut.run" / "journal.json"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (journal.exists() and len(Journal.load(journal).attempts) >= 3):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+    done = Journal.load(journal).attempts
+
+    resumed = CliRunner().invoke(main, [*arguments(folder, "cut"), *long])
+    shutil.copytree(folder / "model", folder / "untouched")  # a process loads a model of one name once, and tunes it
+    whole = CliRunner().invoke(main, [*arguments(folder, "whole", "untouched"), *long])
+
+    assert resumed.exit_code == 0 == whole.exit_code, resumed.output + whole.output
+    assert process.returncode == -signal.SIGKILL or len(done) == 24
+    assert Journal.load(journal).attempts[: len(done)] == done
+    assert Journal.load(journal).attempts == Journal.load(folder / "whole.run" / "journal.json").attempts
+    cut, uncut = (load_file(folder / name / "model.safetensors") for name in ("cut", "whole"))
+    assert all(value.equal(uncut[name]) for name, value in cut.items())
 
 
 def test_logs_without_tensorboard_say_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

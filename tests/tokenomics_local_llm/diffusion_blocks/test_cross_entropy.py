@@ -41,6 +41,20 @@ def test_logits_of_one_chunk_are_in_memory_at_a_time() -> None:
     assert sorted(rows) == [4, 4, 8, 8, 8, 8]  # forward, and again for the gradients
 
 
+def test_rows_without_a_target_get_no_logits() -> None:
+    rows: list[int] = []
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        rows.append(len(hidden))
+        return hidden
+
+    targets = torch.full((2, 10), IGNORED)
+    targets[0, 3:6] = 1
+    chunked_cross_entropy(torch.randn(2, 10, 6), targets, head)
+
+    assert rows == [3]
+
+
 def test_a_loss_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="all 3 rows have -100"):
         chunked_cross_entropy(torch.ones(1, 3, 2), torch.full((1, 3), IGNORED), nn.Identity())

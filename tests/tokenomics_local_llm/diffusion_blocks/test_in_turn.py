@@ -79,6 +79,13 @@ def test_a_second_visit_goes_on_with_the_optimizer_state_of_the_first(
     assert {float(value) for key, value in state.items() if key.endswith("/step")} == {16.0}
 
 
+def test_only_a_blocks_first_visit_warms_up(llama: Any, data: FineTuningData, tmp_path: Path) -> None:
+    journal = finetune(llama, data, replace(SETTINGS, warm_up_steps=1000), tmp_path)
+
+    first, _, second, _ = (attempt.reading.kl for attempt in journal.attempts)
+    assert first < 1e-3 < second
+
+
 def test_a_sabotaged_run_leaves_the_model_as_it_was(any_model: Any, data: FineTuningData, tmp_path: Path) -> None:
     finetune(any_model, data, SETTINGS, tmp_path / "before")
     before = weights(any_model)

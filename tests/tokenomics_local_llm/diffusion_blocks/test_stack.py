@@ -57,6 +57,23 @@ def test_each_block_trains_to_the_same_whoever_trains_the_others(
     assert len(set(files(tmp_path / "all").values())) == 3
 
 
+def test_the_loss_of_each_step_is_told_with_its_block(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+
+    train_blocks(
+        build(ClassDenoiser),
+        SCHEDULE,
+        lambda block: [batch] * 2,
+        BlockTraining(),
+        steps=2,
+        folder=tmp_path,
+        on_step=lambda block, loss: told.append((block, loss)),
+    )
+
+    assert [block for block, _ in told] == [0, 0, 1, 1, 2, 2]
+    assert all(0 < loss < 5 for _, loss in told)
+
+
 def test_one_block_is_in_memory_at_a_time(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     alive: list[weakref.ref[nn.Module]] = []
 
@@ -82,6 +99,34 @@ def test_training_a_block_leaves_the_files_of_the_others(batch: tuple[Tensor, Te
 
     changed = [name for name, content in files(tmp_path).items() if content != before[name]]
     assert changed == ["block-1.safetensors"]
+
+
+class _Witness(ImageDenoiser):
+    """Notes every noise level that it is run at."""
+
+    def __init__(self) -> None:
+        super().__init__(image_size=4, patch=2, classes=3, width=16, layers=1, heads=2)
+        self.levels: list[float] = []
+
+    def forward(self, z: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        self.levels += sigma.tolist()
+        return super().forward(z, sigma, labels)
+
+
+def test_a_block_draws_at_the_noise_levels_that_it_was_trained_on(batch: tuple[Tensor, Tensor]) -> None:
+    schedule = NoiseSchedule(blocks=3, overlap=0.0)
+    denoisers = [_Witness() for _ in range(3)]
+    for block, denoiser in enumerate(denoisers):
+        train_block(denoiser, schedule, block, [batch] * 5, BlockTraining(), steps=5)
+    trained = [list(denoiser.levels) for denoiser in denoisers]
+
+    sample_images(Stack(schedule, denoisers), torch.tensor([0]), generator=torch.Generator(), points=30)
+
+    for block, (denoiser, levels) in enumerate(zip(denoisers, trained, strict=True)):
+        low, high = schedule.band(block)
+        drawn = denoiser.levels[len(levels) :]
+        assert drawn
+        assert all(low * 0.999 <= level <= high * 1.001 for level in levels + drawn)
 
 
 @both_tasks
@@ -112,7 +157,7 @@ def test_classes_are_learned(batch: tuple[Tensor, Tensor], tmp_path: Path) -> No
     train_blocks(build(ClassDenoiser), SCHEDULE, lambda b: [batch] * 60, settings, steps=60, folder=tmp_path)
     stack: Stack[ClassDenoiser] = load_stack(build(ClassDenoiser), SCHEDULE, tmp_path)  # type: ignore[arg-type]
 
-    logits = classify(stack, batch[0], generator=torch.Generator().manual_seed(0))
+    logits = classify(stack, batch[0])
 
     assert logits.argmax(-1).equal(batch[1])
 
@@ -145,13 +190,44 @@ def test_only_the_block_that_owns_the_noise_level_runs() -> None:
     assert sum(runs) == 30
 
 
-@both_tasks
-def test_layers_start_as_the_identity(task: Task) -> None:
-    denoiser = build(task)()
-    layer = denoiser.get_submodule("layers.0")
+def test_layers_whose_rows_are_all_noisy_start_as_the_identity() -> None:
+    layer = build(ImageDenoiser)().get_submodule("layers.0")
     x = torch.randn(2, 5, 16)
 
     assert layer(x, torch.randn(2, 1, 16))[0].equal(x)
+
+
+def test_layers_that_mostly_read_clean_rows_start_plain() -> None:
+    layer = build(ClassDenoiser)().get_submodule("layers.0")
+    x = torch.randn(2, 5, 16)
+
+    assert layer(x, torch.randn(2, 1, 16))[0].equal(layer(x)[0])
+    assert not layer(x)[0].equal(x)
+
+
+@torch.no_grad()
+def test_logits_start_at_size_one_at_the_highest_noise() -> None:
+    torch.manual_seed(0)
+    denoiser = ClassDenoiser(image_size=8, patch=4, classes=50, width=64, layers=1, heads=4)
+
+    logits = denoiser(torch.randn(40, 1, 8, 8), 80 * torch.randn(40, 64), torch.full((40,), 80.0))
+
+    assert float(logits.std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_class_is_asked_for_without_noise_and_with_any(batch: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    stack: Stack[ClassDenoiser] = Stack(SCHEDULE, [build(ClassDenoiser)() for _ in range(3)])  # type: ignore[misc]
+    for denoiser in stack.denoisers:
+        nn.init.normal_(denoiser.head.classifier.weight)
+
+    without = [classify(stack, batch[0]) for _ in range(2)]
+    drawn = [classify(stack, batch[0], generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+
+    assert without[0].equal(without[1])
+    assert drawn[0].equal(drawn[1])
+    assert not drawn[0].equal(drawn[2])
+    assert not drawn[0].equal(without[0])
 
 
 def test_a_schedule_needs_a_denoiser_for_each_block() -> None:

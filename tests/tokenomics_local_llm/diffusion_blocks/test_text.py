@@ -214,5 +214,5 @@ def test_a_block_can_learn_a_batch_by_heart_where_the_token_cannot_be_read_off()
 
     history = train_block(denoiser, schedule, 0, [(tokens,)] * 150, BlockTraining(learning_rate=1e-2), steps=150)
 
-    assert history[0] == pytest.approx(2.398, abs=0.01)  # ln 11: the head starts at zero
-    assert min(history[-10:]) < 0.3
+    assert history[0] > 2  # ln 11 is 2.4
+    assert min(history[-10:]) < 0.1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -70,15 +71,78 @@ def test_a_tool_call_is_learned_as_it_is_written(tiny: LocalModel, tmp_path: Pat
     )
 
 
+CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+DIALOGUE: list[dict[str, Any]] = [
+    {"role": "user", "content": "add"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "the"},
+    {"role": "assistant", "content": "the end"},
+]
+CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call><|im_end|>'
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [((1, 1), f"{CALLED}the end<|im_end|>"), ((0, 1), "the end<|im_end|>"), ((1, 0), CALLED)],
+    ids=["all", "the last", "the first"],
+)
+def test_of_a_conversation_all_is_learned_that_the_assistant_says_unless_its_weight_is_0(
+    tiny: LocalModel, tmp_path: Path, weights: tuple[int, int], said: str
+) -> None:
+    first, last = weights
+    messages = [DIALOGUE[0], DIALOGUE[1] | {"weight": first}, DIALOGUE[2], DIALOGUE[3] | {"weight": last}]
+
+    rows = read_rows(write(tmp_path, {"messages": messages, "tools": TOOLS}), tiny, length=4000)
+
+    assert len(rows) == 1
+    assert tiny.tokenizer.decode(rows.targets[0][rows.targets[0] != IGNORED]) == said
+
+
+def test_each_answer_follows_the_prompt_that_is_served_at_its_place(tiny: LocalModel, tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path, {"messages": DIALOGUE, "tools": TOOLS}), tiny, length=4000)
+
+    served = DIALOGUE[1] | {"tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}]}
+    for place, before in ((1, DIALOGUE[:1]), (3, [DIALOGUE[0], served, DIALOGUE[2]])):
+        prompt = tiny.encode(render_prompt(tiny, before, TOOLS))
+        assert rows.input_ids[0, : len(prompt)].tolist() == prompt, place
+        assert rows.targets[0, len(prompt) - 1] != IGNORED
+
+
+def test_a_conversation_that_the_template_rewrites_becomes_several_examples(tiny: LocalModel, tmp_path: Path) -> None:
+    # As templates do that drop the reasoning of earlier turns.
+    template = (
+        "{% for message in messages %}{{ message.role }}:{{ message.content if loop.last else '...' }}\n{% endfor %}"
+        "assistant:"
+    )
+    tokenizer = copy.deepcopy(tiny.tokenizer)
+    tokenizer.chat_template = template
+    model = LocalModel("forgets", tiny.model, tokenizer)
+    messages = [{"role": role, "content": "the end"} for role in ("user", "assistant", "user", "assistant")]
+
+    rows = read_rows(write(tmp_path, {"messages": messages}), model, length=400)
+
+    assert len(rows) == 2
+    assert [model.tokenizer.decode(row[row != IGNORED]) for row in rows.targets] == ["the end<|im_end|>"] * 2
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ({"question": "?"}, "none of messages, prompt, text"),
         ({"messages": [{"role": "user", "content": "add"}]}, "last message is the user's"),
         ({"prompt": "the"}, "line 1 .*completion"),
+        (
+            {"messages": [{"role": "assistant", "content": "the", "weight": 0}]},
+            "each of its 1 answers has the weight 0",
+        ),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": "[]"}}]}]},
+            "arguments of add must be an object",
+        ),
         ([1], "line 1"),
     ],
-    ids=["unknown form", "no answer", "half", "no object"],
+    ids=["unknown form", "no answer", "half", "nothing to learn", "no arguments", "no object"],
 )
 def test_a_line_that_is_no_example_is_named(tiny: LocalModel, tmp_path: Path, line: Any, message: str) -> None:
     with pytest.raises(TrainingTextError, match=message):

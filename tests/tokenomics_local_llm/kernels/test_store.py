@@ -77,16 +77,6 @@ def test_rows_of_the_batch_are_selected_in_any_order(kind: type[PackedStore]) ->
 
 
 @by_kind
-def test_repeating_keeps_copies_of_a_row_together(kind: type[PackedStore]) -> None:
-    part = tokens(5)
-    store = filled(kind, [part])
-
-    store.repeat(2)
-
-    assert same(store.planar(), [each.repeat_interleave(2, dim=0) for each in part])
-
-
-@by_kind
 def test_tokens_appended_after_a_crop_replace_the_old_ones(kind: type[PackedStore]) -> None:
     first, second = tokens(200), tokens(90)
     store = filled(kind, [first])
@@ -111,12 +101,12 @@ def test_bytes_held_are_codes_scales_and_minimums_of_whole_tiles(kind: type[Pack
 
 
 @by_kind
-def test_memory_grows_by_an_eighth_at_most(kind: type[PackedStore]) -> None:
-    store = filled(kind, [tokens(128 * 16)])
+def test_memory_grows_by_a_32nd_at_most(kind: type[PackedStore]) -> None:
+    store = filled(kind, [tokens(128 * 64)])
 
     store.append(*tokens(1))
 
-    assert store.tiles == 18
+    assert store.tiles == 66
 
 
 @by_kind
@@ -127,7 +117,7 @@ def test_padded_head_sizes_cost_only_values_more(kind: type[PackedStore]) -> Non
 
 
 @by_kind
-@pytest.mark.parametrize(("dim", "group", "message"), [(60, 60, "multiple of 8"), (64, 16, "64 or 32, got 16")])
+@pytest.mark.parametrize(("dim", "group", "message"), [(60, 60, "multiple of 8"), (64, 16, "got 64 and 16")])
 def test_other_head_and_group_sizes_are_refused(kind: type[PackedStore], dim: int, group: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(batch=1, heads=1, head_dim=dim, group_size=group)

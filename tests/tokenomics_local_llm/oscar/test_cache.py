@@ -20,6 +20,7 @@ from transformers import (
 from tiny_models import logits, some_tokens
 from tokenomics_local_llm.model import cache_argument
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, OscarRecipe, QuantizerRecipe, Rotations
+from tokenomics_local_llm.oscar.attention import DecodeAttention, attend_packed
 from tokenomics_local_llm.oscar.cache import OscarLayer
 
 SMALL = OscarRecipe(sink_tokens=4, recent_tokens=8, demotion_tokens=4)
@@ -131,7 +132,7 @@ def test_codes_do_not_depend_on_how_a_prompt_was_cut(make: MakeCache, cuts: list
     for one, other in zip(whole.held, cut.held, strict=True):
         assert one.packed.tokens == 28
         for name in ("codes", "scale", "minimum"):
-            assert torch.equal(getattr(one.packed, name), getattr(other.packed, name))
+            assert torch.equal(getattr(one.packed.planar(), name), getattr(other.packed.planar(), name))
         assert torch.equal(one.sink, other.sink)
         assert torch.equal(one.recent, other.recent)
 
@@ -218,12 +219,21 @@ def test_a_reset_cache_is_empty(shared: PreTrainedModel, make: MakeCache) -> Non
     assert torch.equal(logits(shared, IDS, cache), first)
 
 
-def test_bytes_are_those_of_codes_scales_and_windows(shared: PreTrainedModel, make: MakeCache) -> None:
-    cache = make()
+@pytest.mark.parametrize(
+    ("attention", "codes"),
+    [
+        (attend_packed, 28 * (16 // 4 + 2 + 2)),
+        (None, 128 * (16 // 4 + 2 + 2 + 64 // 4 + 2 + 2) / 2),  # whole tiles, whose values have room for 64 channels
+    ],
+    ids=["planar", "tiled"],
+)
+def test_bytes_are_those_of_codes_scales_and_windows(
+    shared: PreTrainedModel, make: MakeCache, attention: DecodeAttention | None, codes: int
+) -> None:
+    cache = make(decode_attention=attention)
     logits(shared, IDS, cache)
     rows = 2 * 2 * 3 * 2  # layers, sides, sequences, heads
     windows = (4 + 8 + 4) * 16 * 4  # sink, recent, and room for those who will be demoted next; float32
-    codes = 28 * (16 // 4 + 2 + 2)
     assert cache.nbytes() == rows * (windows + codes)
     assert cache.bits_per_element() == pytest.approx(8 * (windows + codes) / (40 * 16))
 

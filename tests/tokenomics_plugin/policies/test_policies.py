@@ -404,7 +404,7 @@ def test_the_live_policy_stops_at_the_call_at_which_the_rule_did(rule: Rule, nam
     [
         "BudgetPolicy(max_cost=3.0, mode='shadow')",
         "RetryCap(attempts=2, mode='shadow')",
-        "LoopBreaker(repeats=3, action='stop', mode='shadow')",
+        "LoopBreaker(repeats=3, read_only=['get_*'], action='stop', mode='shadow')",
         "MemoTools(read_only=['get_*'], mode='shadow')",
         "Explore(eps=0.05, decisions={'retry', 'reflect'}, max_daily_regret=5.0, seed=1)",
     ],

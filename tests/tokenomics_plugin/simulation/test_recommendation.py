@@ -60,9 +60,9 @@ def runs() -> list[LoggedRun]:
         ),
         (RetryCap(attempts=2), "tokenomics_langchain.RetryCap", {"attempts": 2, "mode": "shadow"}),
         (
-            LoopBreaker(repeats=3),
+            LoopBreaker(repeats=3, read_only=("get_*",)),
             "tokenomics_langchain.LoopBreaker",
-            {"repeats": 3, "action": "stop", "mode": "shadow"},
+            {"repeats": 3, "read_only": ["get_*"], "action": "stop", "mode": "shadow"},
         ),
         (
             MemoReads(read_only=("get_*",)),

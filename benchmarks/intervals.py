@@ -401,7 +401,7 @@ def main() -> None:
             holds=slowest < 1000,
         )
     )
-    close("coverage", packages=["numpy", "scipy"], figures=figures, checks=checks)
+    close("intervals", packages=["numpy", "scipy"], figures=figures, checks=checks)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,231 @@
+"""Decode steps of a random model of the shape of Qwen3-0.6B, 4 layers of it, on every cache at every length.
+
+A step reads one token a sequence, and its cache grows by it. Caches are filled with random keys and values instead of
+by a prompt. Ours is filled with few thousand tokens whose codes are then repeated: how fast codes are read does not
+depend on what they are.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    Cache,
+    DynamicCache,
+    PreTrainedModel,
+    QuantizedCache,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    StaticCache,
+)
+
+from closing import Check
+from kv_speed.clock import interleaved
+from tokenomics_local_llm.model import cache_argument
+from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, Rotations, calibrate, fold_value_rotations
+from tokenomics_local_llm.oscar.cache import OscarLayer
+
+__all__ = ["BACKENDS", "OURS", "Case", "decoding", "missing_backends"]
+
+LAYERS, HEADS, HEAD_DIM = 4, 8, 128
+BYTES_OF_A_TOKEN = LAYERS * HEADS * HEAD_DIM * 2 * 2  # keys and values, bfloat16
+OURS = "ours"
+DYNAMIC, STATIC = "DynamicCache", "StaticCache"
+BACKENDS = {"quanto": ("optimum", 0), "hqq": ("hqq", 1)}
+"""Of transformers' QuantizedCache: the package of each, and the axis that it groups along."""
+LONGEST_QUANTIZED = {"quanto": 16384, "hqq": 4096}  # tokens of all sequences; beyond, filling takes minutes
+FILLED_WITH = 2048  # tokens, whose codes are repeated
+GOALS = {  # batch, context: times as fast as DynamicCache and as StaticCache, and fewer bytes than bfloat16
+    (1, 1024): (1.0, None, None),
+    (1, 16384): (6.0, 2.5, 6.0),
+    (1, 65536): (12.0, 4.5, 6.8),
+    (8, 1024): (1.0, None, None),
+    (8, 16384): (12.0, 4.0, None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One measurement of all caches."""
+
+    batch: int
+    context: int
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return f"batch {self.batch}, context {self.context}, threads {self.threads}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The model that decodes, and the rotations of its cache."""
+
+    model: PreTrainedModel
+    rotations: Rotations
+
+    @classmethod
+    def random(cls) -> Subject:
+        torch.manual_seed(0)
+        config = Qwen3Config(
+            vocab_size=32_000, hidden_size=1024, intermediate_size=3072, num_hidden_layers=LAYERS,
+            num_attention_heads=16, num_key_value_heads=HEADS, head_dim=HEAD_DIM, max_position_embeddings=262_144,
+        )  # fmt: skip
+        model: Any = Qwen3ForCausalLM(config).to(torch.bfloat16)
+        model.train(False)
+        rotations = calibrate(model, [torch.randint(0, 32_000, (1024,))])
+        return cls(model=model, rotations=fold_value_rotations(model, rotations))
+
+
+def decoding(cases: list[Case], *, rounds: int) -> tuple[dict[str, Any], list[Check]]:
+    """Figures of every case, and what is promised of them; each is printed as it comes."""
+    subject = Subject.random()
+    figures: dict[str, Any] = {}
+    checks: list[Check] = []
+    for case in cases:
+        figures[case.name] = _measure(subject, case, rounds)
+        _show(case, figures[case.name])
+        checks += _checks(case, figures[case.name])
+        gc.collect()
+    return figures, checks
+
+
+def missing_backends() -> list[str]:
+    """QuantizedCache's backends that are not installed."""
+    return [backend for backend, (module, _) in BACKENDS.items() if not importlib.util.find_spec(module)]
+
+
+def _measure(subject: Subject, case: Case, rounds: int) -> dict[str, Any]:
+    torch.set_num_threads(case.threads)
+    caches = dict(_caches(subject, case, rounds))
+    ids = torch.randint(0, 32_000, (case.batch, 1))
+    steps = {name: _step(subject.model, cache, ids, name) for name, cache in caches.items()}
+    held = {name: _held_bytes(cache) for name, cache in caches.items()}
+    timings = interleaved(steps, rounds=rounds)
+    figures: dict[str, Any] = {
+        name: {
+            **timings.figures(name),
+            "times_ours": timings.ratio(name, OURS),
+            "bytes": held[name],
+            "bytes_below_bf16": round(BYTES_OF_A_TOKEN * case.batch * case.context / held[name], 3),
+        }
+        for name in caches
+    }
+    ours: Any = caches[OURS]
+    figures[OURS]["bytes_after_all_steps"] = ours.nbytes()
+    figures[OURS]["cpu_ms_mean"] = round(1e3 * sum(timings.cpu[OURS]) / rounds, 3)
+    return figures
+
+
+def _caches(subject: Subject, case: Case, rounds: int) -> Iterator[tuple[str, Cache]]:
+    config = subject.model.config
+    yield OURS, _filled_with_codes(OscarCache.for_model(subject.model, subject.rotations), case)
+    yield DYNAMIC, _filled(DynamicCache(config=config), case)
+    room = case.context + rounds + 8
+    yield STATIC, _filled(StaticCache(config=config, max_cache_len=room), case)
+    for backend, (module, axis) in BACKENDS.items():
+        if importlib.util.find_spec(module) and case.batch * case.context <= LONGEST_QUANTIZED[backend]:
+            for bits in (2, 4):
+                cache = QuantizedCache(backend, config, nbits=bits, axis_key=axis, axis_value=axis)
+                yield f"QuantizedCache {backend} {bits}", _filled(cache, case)
+
+
+def _states(case: Case, tokens: int, layer: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(layer)
+    shape = case.batch, HEADS, tokens, HEAD_DIM
+    return [torch.randn(shape, generator=generator, dtype=torch.bfloat16) for _ in range(2)]
+
+
+@torch.inference_mode()
+def _filled(cache: Cache, case: Case) -> Cache:
+    for layer in range(LAYERS):
+        cache.update(*_states(case, case.context, layer), layer)
+    return cache
+
+
+@torch.inference_mode()
+def _filled_with_codes(cache: OscarCache, case: Case) -> OscarCache:
+    for index, layer in enumerate(cache.layers):
+        assert isinstance(layer, OscarLayer)
+        layer.update(*_states(case, min(case.context, FILLED_WITH), index))
+        tensors, more = layer.tensors(), case.context - layer.get_seq_length()
+        if more:
+            layer.reset()
+            layer.take({name: _repeated(name, part, more) for name, part in tensors.items()}, case.context)
+    return cache
+
+
+def _repeated(name: str, part: Tensor, more: int) -> Tensor:
+    """As long as if `more` tokens had come: the windows do not grow."""
+    if name.endswith(("sink", "recent")):
+        return part
+    tokens = part.shape[2]
+    return part.repeat(1, 1, -(-(tokens + more) // tokens), 1)[:, :, : tokens + more]
+
+
+def _step(model: PreTrainedModel, cache: Cache, ids: Tensor, name: str) -> Callable[[], None]:
+    argument = {cache_argument(model): cache}
+    implementation = OSCAR_ATTENTION if name == OURS else "sdpa"
+
+    @torch.inference_mode()
+    def step() -> None:
+        model.config._attn_implementation = implementation  # what `set_attn_implementation` does, without its search
+        model(input_ids=ids, **argument)
+
+    return step
+
+
+def _held_bytes(cache: Any) -> int:
+    if isinstance(cache, OscarCache):
+        return cache.nbytes()
+    seen: set[int] = set()
+    return sum(_bytes_of(part, seen) for layer in cache.layers for part in vars(layer).values())
+
+
+def _bytes_of(part: Any, seen: set[int]) -> int:
+    """Of a tensor, of quanto's tensors of several, or of what a container holds; each memory once."""
+    if hasattr(part, "__tensor_flatten__"):
+        return sum(_bytes_of(getattr(part, name), seen) for name in part.__tensor_flatten__()[0])
+    if isinstance(part, Tensor):
+        place = part.untyped_storage()
+        new = place.data_ptr() not in seen
+        seen.add(place.data_ptr())
+        return place.nbytes() if new else 0
+    children = part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+    return sum(_bytes_of(child, seen) for child in children)
+
+
+def _show(case: Case, figures: dict[str, Any]) -> None:
+    print(f"\n{case.name}", flush=True)
+    for name, row in figures.items():
+        ratio = row["times_ours"]
+        low, high = ratio["quartiles"]
+        print(
+            f"  {name:24}{row['cpu_ms']:10.2f} ms CPU{row['wall_ms']:10.2f} ms{ratio['median']:8.2f} x ours "
+            f"({low:.2f}..{high:.2f}){row['bytes'] / 1e6:10.1f} MB{row['bytes_below_bf16']:7.2f} x below bf16",
+            flush=True,
+        )
+
+
+def _checks(case: Case, figures: dict[str, Any]) -> Iterator[Check]:
+    dynamic, static, fewer = GOALS.get((case.batch, case.context), (None, None, None))
+    if case.threads > 1:
+        return
+    for other, goal in ((DYNAMIC, dynamic), (STATIC, static)):
+        if goal is not None:
+            value = figures[other]["times_ours"]["median"]
+            yield Check(
+                name=f"{case.name}: {other}'s CPU time over ours",
+                value=value,
+                goal=f"at least {goal}",
+                holds=value >= goal,
+            )
+    if fewer is not None:
+        value = figures[OURS]["bytes_below_bf16"]
+        yield Check(name=f"{case.name}: bytes below bf16", value=value, goal=f"at least {fewer}", holds=value >= fewer)
