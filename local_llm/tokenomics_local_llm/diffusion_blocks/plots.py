@@ -135,7 +135,7 @@ def _drawn(line: Line, places: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _ticks(values: Iterable[float]) -> list[float]:
-    """Round numbers, nine at most, from the lowest value or less to the highest or more."""
+    """Round numbers, ten at most, from the lowest value or less to the highest or more."""
     known = list(values)
     low, high = min(known), max(known)
     span = max(high - low, abs(high) * 1e-6) or 1.0

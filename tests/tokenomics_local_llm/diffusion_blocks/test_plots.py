@@ -60,7 +60,7 @@ def test_every_point_lies_within_the_axes(points: list[tuple[float, float]]) -> 
     for circle in elements(chart, "circle"):
         assert 59.9 <= float(circle.get("cx", "nan")) <= 580.1
         assert 47.9 <= float(circle.get("cy", "nan")) <= 356.1
-    assert 2 <= len(elements(chart, "line")) <= 9
+    assert 2 <= len(elements(chart, "line")) <= 10
 
 
 @pytest.mark.parametrize("count", [12, 40])
