@@ -10,7 +10,8 @@ apart, which also serve the gate; the losses that count are on other rows. Forge
 model on novels. Rows are short, for a shared CPU, and no layers are computed twice in any arm. One seed: differences
 below a hundredth mean nothing.
 
-What was measured can be kept in a file, so that the arms can be run one at a time.
+What was measured can be kept in a file, so that the arms can be run one at a time; a block-wise run that was cut off
+goes on, from a folder beside that file.
 """
 
 from __future__ import annotations
@@ -85,12 +86,13 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The base model, its data, and a folder to work in, which keeps the base model's probabilities."""
+    """The base model, its data, a folder for its probabilities, and one for block-wise runs."""
 
     base: LocalModel
     data: FineTuningData
     test: Rows
     folder: Path
+    runs: Path
 
     def __post_init__(self) -> None:
         Judge(Partition(self.base.model, BLOCKS), self.test, self.data.probe, self.folder)
@@ -113,7 +115,8 @@ def finetuning(corpora: Path, *, steps: int, arms: tuple[str, ...] = ARMS, resul
     """Held-out loss and forgetting of every way, after this many updates."""
     kept = Kept(path=results)
     with TemporaryDirectory() as folder:
-        bench = read(load_smollm2(torch.float32), corpora, Path(folder))
+        runs = Path(folder) / "runs" if results is None else results.with_suffix(".runs")
+        bench = read(load_smollm2(torch.float32), corpora, Path(folder), runs)
         base = kept.get(BASE, lambda: {"arm": BASE, "updates": 0, "tokens": 0, **_judged(bench, bench.model())})
         section = Section(figures=_figures(bench))
         if not has_peft():
@@ -211,10 +214,12 @@ def train_whole(partition: Partition, train: Rows, settings: FineTuning, steps: 
 
 
 class _Clock:
-    """CPU seconds of the visits, and of the gate between them."""
+    """CPU seconds of the visits, and of the gate between them; a run that goes on adds to those before."""
 
-    def __init__(self) -> None:
-        self.training = self.judging = 0.0
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        known: list[float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else [0.0, 0.0]
+        self.training, self.judging = known
         self._last = time.process_time()
 
     def step(self, _loss: float) -> None:
@@ -222,6 +227,7 @@ class _Clock:
 
     def attempt(self, _attempt: object) -> None:
         self.judging += self._since()
+        self._path.write_text(json.dumps([self.training, self.judging]), encoding="utf-8")
 
     def _since(self) -> float:
         last, self._last = self._last, time.process_time()
@@ -231,12 +237,11 @@ class _Clock:
 def train_blocks(bench: Bench, model: Any, settings: FineTuning, steps: int) -> dict[str, Any]:
     """Visit every block; the gate may only roll back what does not help."""
     settings = replace(settings, blocks=BLOCKS, passes=PASSES, steps=steps // (BLOCKS * PASSES))
-    with TemporaryDirectory(dir=bench.folder) as folder:
-        base = Judge(Partition(model, BLOCKS), bench.data.held_out, bench.data.probe, Path(folder)).read()
-        clock = _Clock()
-        journal = finetune(
-            model, bench.data, settings, Path(folder), gate=NO_GATE, on_step=clock.step, on_attempt=clock.attempt
-        )
+    run = bench.runs / f"blocks at {settings.learning_rate:g}, {steps} updates"
+    run.mkdir(parents=True, exist_ok=True)
+    clock = _Clock(run / "seconds.json")
+    journal = finetune(model, bench.data, settings, run, gate=NO_GATE, on_step=clock.step, on_attempt=clock.attempt)
+    readings = [journal.base, *(attempt.reading for attempt in journal.attempts)]
     return {
         "updates": settings.visits * settings.steps,
         "updates_a_parameter": settings.passes * settings.steps,
@@ -247,9 +252,7 @@ def train_blocks(bench: Bench, model: Any, settings: FineTuning, steps: int) -> 
         "cpu_seconds_of_the_gate": round(clock.judging),
         "visits": f"{settings.visits} of {settings.steps} updates",
         "kept": sum(attempt.kept for attempt in journal.attempts),
-        "dev_loss_before_and_after_each_visit": [
-            round(reading.held_out_loss, 4) for reading in (base, *(attempt.reading for attempt in journal.attempts))
-        ],
+        "dev_loss_before_and_after_each_visit": [round(reading.held_out_loss, 4) for reading in readings],
     }
 
 
@@ -275,7 +278,7 @@ def sabotaged(bench: Bench) -> dict[str, Any]:
     }
 
 
-def read(loaded: tuple[Any, Any], corpora: Path, folder: Path) -> Bench:
+def read(loaded: tuple[Any, Any], corpora: Path, folder: Path, runs: Path) -> Bench:
     """The rows that fit, divided by the line of the file that they come from."""
     base = LocalModel(SMOLLM2, *loaded)
     lines = (corpora / "gsm8k" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:LINES]
@@ -284,7 +287,7 @@ def read(loaded: tuple[Any, Any], corpora: Path, folder: Path) -> Bench:
     train = range(len(rows) - DEV_ROWS - TEST_ROWS)
     dev = range(len(train), len(train) + DEV_ROWS)
     data = FineTuningData(train=rows.at(train), held_out=rows.at(dev), probe=novels(base, corpora))
-    return Bench(base=base, data=data, test=rows.at(range(dev.stop, len(rows))), folder=folder)
+    return Bench(base=base, data=data, test=rows.at(range(dev.stop, len(rows))), folder=folder, runs=runs)
 
 
 def example(model: LocalModel, line: dict[str, str]) -> Example:

@@ -156,6 +156,6 @@ def test_logs_without_tensorboard_say_what_to_install(folder: Path, monkeypatch:
 def test_every_command_has_help() -> None:
     listed = CliRunner().invoke(main, ["--help"])
 
-    assert "finetune  Fine-tune MODEL on DATA" in listed.output
+    assert "Fine-tune MODEL on DATA" in listed.output
     assert CliRunner().invoke(main, ["finetune", "--help"]).exit_code == 0
     assert CliRunner().invoke(main, ["no-such"]).exit_code == 2
