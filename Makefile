@@ -12,7 +12,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench reproduce scenarios screenshots test-lowest test-backends clean
+.PHONY: help demo loop test lint bench reproduce scenarios screenshots test-lowest test-backends clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## run a real agent over 36 tasks, traced, scored and reported
 	$(BIN)/python examples/quickstart.py
+
+loop: $(INSTALLED) ## let the demo's agent learn from its own successes, and compare; a quarter of an hour
+	$(BIN)/python examples/close_the_loop.py
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest -q -rs -m "not backends and not large"
@@ -69,4 +72,4 @@ test-lowest: ## run the tests at the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pytest -q -rs -m "not backends and not large"
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html screenshots
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-backends $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.duckdb* report.html screenshots loop

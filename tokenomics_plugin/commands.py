@@ -180,6 +180,12 @@ def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
 @click.option("--human-cost", type=_USD, help="USD that a person costs for a task, to compare with.")
 @click.option("--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'.")
 @click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+@click.option(
+    "--compare",
+    "before",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Say what changed since this store, on the tasks that both have, and nothing else.",
+)
 def report(
     db: Path,
     form: str,
@@ -190,17 +196,21 @@ def report(
     human_cost: Decimal | None,
     readers: tuple[str, ...],
     writers: tuple[str, ...],
+    before: Path | None,
 ) -> None:
     """Score what was spent against what was achieved.
 
     Three pages: finance, engineering, developer. What tools do to the world is not in a trace: declare it, or each
     tool counts as one that may write, and a read that is repeated after it as a needed one.
     """
-    from tokenomics_plugin.pages import PageOptions, make_report, write_report
+    from tokenomics_plugin.pages import PageOptions, make_comparison, make_report, write_report
     from tokenomics_plugin.pricing import PriceBook
     from tokenomics_plugin.trajectory import SideEffects
 
     book = PriceBook() if prices is None else PriceBook.from_toml(prices)
+    if before is not None:
+        write_report(make_comparison(before, db, book), form, output)
+        return
     options = PageOptions(value=value, human_cost=human_cost)
     side_effects = SideEffects(read=frozenset(readers), write=frozenset(writers))
     made = make_report(db, book, options=options, side_effects=side_effects)

@@ -182,7 +182,7 @@ def test_what_was_worth_it_becomes_a_fine_tuning_set(tmp_path: Path) -> None:
     counted, reason, learned, judged = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert counted == "12 tasks: 10 kept, 2 left out"
-    assert reason == "  2 are beyond the budget"
+    assert reason == "  2 beyond the budget"
     files = {line.partition(": ")[2]: int(line.partition(" ")[0]) for line in (learned, judged)}
     assert files.keys() == {"set.jsonl", "set.held-out.jsonl"}
     assert sum(files.values()) == 10

@@ -1,8 +1,8 @@
 """Captured messages in the form in which models are fine-tuned and served: OpenAI's chat messages and tools.
 
 The GenAI conventions write a message as a role and typed parts. What has no place in a conversation of text and tool
-calls (an image, a provider's own tool, whatever a redaction left that is no message) makes the call unreadable: half
-of what a model saw would teach it to guess the other half.
+calls (an image, a provider's own tool, whatever a redaction left that is no message) makes the call unreadable: half of
+what a model saw would teach it to guess the other half. So does a call of a tool where no tools are told.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tokenomics_plugin import semconv
 from tokenomics_plugin.store import CallContent
 
 __all__ = ["Exchange", "Json", "Message", "UnreadableContentError", "read_exchange"]
@@ -56,10 +57,13 @@ def read_exchange(content: CallContent) -> Exchange:
         (answer,) = _messages(answers)
         if answer["role"] != "assistant":
             raise ValueError(f"the {answer['role']} answers")
+        tools = [_tool(tool) for tool in _list(content.tool_definitions)]
+        if not tools and "tool_calls" in answer:
+            raise ValueError(f"it calls a tool, and {semconv.GEN_AI_TOOL_DEFINITIONS} does not say what was offered")
         return Exchange(
             sent=sent,
             answer=answer,
-            tools=[_tool(tool) for tool in _list(content.tool_definitions)],
+            tools=tools,
             is_whole=answers[0].get("finish_reason") not in _CUT_OFF and _is_whole(answer),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

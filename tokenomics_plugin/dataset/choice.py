@@ -22,17 +22,17 @@ _MILLION = 1_000_000
 class Reason(StrEnum):
     """Why a task is left out."""
 
-    UNLABELLED = "have no outcome"
-    PENDING = "are pending"
-    FAILED = "failed or did harm"
-    NO_CONTENT = "have no content that was captured and can be read"
-    VALUE_UNKNOWN = "have no value in USD"
-    COST_UNKNOWN = "have an unknown cost"
-    TOKENS_UNKNOWN = "have unknown tokens"
-    NOT_WORTH_IT = "cost as much as they brought, or more"
-    NOTHING_WHOLE = "have no answer that is whole"
-    DUPLICATE = "say what a better one says"
-    BEYOND_BUDGET = "are beyond the budget"
+    UNLABELLED = "without an outcome"
+    PENDING = "pending"
+    FAILED = "failed or harmful"
+    NO_CONTENT = "without content that was captured and can be read"
+    VALUE_UNKNOWN = "without a value in USD (see --value)"
+    COST_UNKNOWN = "of unknown cost (see --prices)"
+    TOKENS_UNKNOWN = "of unknown tokens"
+    NOT_WORTH_IT = "not worth the cost"
+    NOTHING_WHOLE = "without a whole answer"
+    DUPLICATE = "like a better one"
+    BEYOND_BUDGET = "beyond the budget"
 
 
 @dataclass(frozen=True, kw_only=True)

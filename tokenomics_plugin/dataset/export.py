@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +114,19 @@ def select_from(
             f"no model call of this store has its content, and without it there is nothing to learn: run the agent "
             f"with {semconv.CAPTURE_CONTENT_VARIABLE}=SPAN_ONLY, which sends what users, tools and models say"
         )
-    material = _material(store, sorted(traces), side_effects, on_traces)
-    return select(summarize(store, prices).tasks, material, options)
+    tasks = summarize(store, prices).tasks
+    wanted = {task.task_id for task in tasks if task.is_success}
+    return select(tasks, _material(store, sorted(traces), wanted, side_effects, on_traces), options)
 
 
 def _material(
-    store: TraceStore, traces: Sequence[str], side_effects: SideEffects, on_traces: Callable[[int, int], object]
+    store: TraceStore,
+    traces: Sequence[str],
+    wanted: AbstractSet[str],
+    side_effects: SideEffects,
+    on_traces: Callable[[int, int], object],
 ) -> dict[str, Material]:
+    """What the wanted tasks offer, of traces that have content."""
     material: defaultdict[str, Material] = defaultdict(Material)
     failed = _failed_attempts(store.outcomes())
     for start in range(0, len(traces), _TRACES_AT_ONCE):
@@ -127,7 +134,7 @@ def _material(
         exchanges = _exchanges(store.contents(traces=some))
         for run in store.trajectories(side_effects=side_effects, traces=some):
             of_trace = exchanges.get(run.trace_id, {})
-            if run.task_id is None or (run.task_id, run.trace_id) in failed:
+            if run.task_id is None or run.task_id not in wanted or (run.task_id, run.trace_id) in failed:
                 continue
             known = material[run.task_id]
             found = ((run.trace_id, conversation) for conversation in conversations(run, of_trace))

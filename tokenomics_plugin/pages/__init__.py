@@ -1,5 +1,6 @@
 """The report's three pages: for finance, for whoever leads the engineering, for the developer of an agent."""
 
+from tokenomics_plugin.pages.comparison import make_comparison
 from tokenomics_plugin.pages.making import PageOptions, make_pages
 from tokenomics_plugin.pages.reporter import (
     FORMATS,
@@ -17,6 +18,7 @@ __all__ = [
     "Report",
     "ReportError",
     "Reporter",
+    "make_comparison",
     "make_pages",
     "make_report",
     "render",

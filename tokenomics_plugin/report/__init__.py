@@ -4,6 +4,7 @@
 """
 
 from tokenomics_plugin.report.attempts import AttemptKind, Attempts, Subject
+from tokenomics_plugin.report.comparison import Change, Comparison, compare
 from tokenomics_plugin.report.conduct import Answers, Conduct, Ending, Plans, Repeats, ToolErrors
 from tokenomics_plugin.report.figure import Figure
 from tokenomics_plugin.report.json_view import SCHEMA_VERSION, schema
@@ -26,6 +27,8 @@ __all__ = [
     "Answers",
     "AttemptKind",
     "Attempts",
+    "Change",
+    "Comparison",
     "Conduct",
     "Coverage",
     "Ending",
@@ -43,6 +46,7 @@ __all__ = [
     "Tokens",
     "ToolErrors",
     "UnpricedCalls",
+    "compare",
     "schema",
     "summarize",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "success_rate",
     "value_per_dollar",
     "value_per_million_standard_tokens",
+    "worth_of",
 ]
 
 _MAX_MISSING_SHARE: Final = 0.2
@@ -162,7 +163,7 @@ def value_per_million_standard_tokens(tasks: Sequence[TaskSummary]) -> Figure:
 
 def net_value_per_task(tasks: Sequence[TaskSummary]) -> Figure:
     """USD of value minus cost minus harm, per task; Student's interval."""
-    least, most = _range_of(tasks, _worth)
+    least, most = _range_of(tasks, worth_of)
 
     def net(worth: Decimal | None, task: TaskSummary) -> _Pair | None:
         return None if worth is None or task.spend.cost_usd is None else (worth - task.spend.cost_usd, Decimal(1))
@@ -171,7 +172,7 @@ def net_value_per_task(tasks: Sequence[TaskSummary]) -> Figure:
         tasks,
         _Recipe(
             estimator=_Estimator.MEAN,
-            judged=lambda task: net(_worth(task), task),
+            judged=lambda task: net(worth_of(task), task),
             lowest=lambda task: net(least, task),
             highest=lambda task: net(most, task),
         ),
@@ -304,7 +305,8 @@ def _standard_millions(task: TaskSummary) -> Decimal | None:
     return None if tokens is None else tokens / _MILLION
 
 
-def _worth(task: TaskSummary) -> Decimal | None:
+def worth_of(task: TaskSummary) -> Decimal | None:
+    """USD of value less harm; `None` when either is unknown."""
     return None if task.value_usd is None or task.harm_usd is None else task.value_usd - task.harm_usd
 
 

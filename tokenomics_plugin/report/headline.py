@@ -96,6 +96,13 @@ VALUE_PER_MILLION_STANDARD_TOKENS: Final = FigureKind(
     counts=lambda figure: f"{usd(figure.numerator)} for {figure.denominator:,.3f} million standard tokens",
 )
 
+TOKENS_PER_SUCCESS: Final = FigureKind(
+    title="Tokens per success",
+    meaning="All tokens, of failures too, for each task that succeeded.",
+    form=lambda tokens: f"{tokens:,.0f}",
+    counts=lambda figure: f"{count(int(figure.numerator))} for {count(int(figure.denominator))} successes",
+)
+
 
 def headline(summary: Summary) -> tuple[FigureWords, ...]:
     """The summary's figures in words, in the order of their weight."""

@@ -13,8 +13,10 @@ from captured_runs import asks, said, text, tool_result
 from tokenomics_plugin.dataset.chat import UnreadableContentError, read_exchange
 from tokenomics_plugin.store import CallContent
 
+PRICE = {"type": "function", "name": "price"}
 
-def content(answer: Any = None, *, sent: Any = None, system: Any = None, tools: Any = None) -> CallContent:
+
+def content(answer: Any = None, *, sent: Any = None, system: Any = None, tools: Any = (PRICE,)) -> CallContent:
     sent, answer = [text("user", "?")] if sent is None else sent, [said("3")] if answer is None else [answer]
     texts = (None if value is None else json.dumps(value) for value in (system, sent, answer, tools))
     return CallContent("1" * 32, "2" * 16, *texts)
@@ -81,10 +83,21 @@ def test_an_answer_is_whole_when_it_ended_by_itself(answer: Any, is_whole: bool)
         content(text("user", "3")),
         content({"role": "assistant", "parts": []}),
         content(tools=[{"type": "web_search", "name": "web_search"}]),
+        content(asks("a", {}), tools=None),
         CallContent("1" * 32, "2" * 16, None, "[REDACTED]", "[]", None),
         CallContent("1" * 32, "2" * 16, None, None, json.dumps([said("3"), said("4")]), None),
     ],
-    ids=["image", "role", "nothing sent", "user answers", "silence", "their tool", "redacted", "two choices"],
+    ids=[
+        "image",
+        "role",
+        "nothing sent",
+        "user answers",
+        "silence",
+        "their tool",
+        "no tools",
+        "redacted",
+        "two choices",
+    ],
 )
 def test_half_a_conversation_is_unreadable(broken: CallContent) -> None:
     with pytest.raises(UnreadableContentError, match="span 2222222222222222 is no conversation"):

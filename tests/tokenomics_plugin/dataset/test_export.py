@@ -106,7 +106,7 @@ def test_what_was_redacted_stays_redacted(runs: CapturedRuns, tmp_path: Path) ->
     exported = export(runs, tmp_path)
 
     assert [line["messages"][-1]["content"] for line in lines(exported.train)] == ["[name] pays 3"]
-    assert "1 have no content" in exported.summary()
+    assert "1 without content" in exported.summary()
 
 
 def test_of_a_task_that_was_tried_again_the_failed_attempt_is_not_learned(runs: CapturedRuns, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_without_content_the_error_says_how_to_capture_it(runs: CapturedRuns, tm
 
 @pytest.mark.parametrize(
     ("value", "share", "message"),
-    [(0, 0.0, "1 cost as much as they brought"), (1, 0.999999, "held out: hold out a smaller share")],
+    [(0, 0.0, "1 not worth the cost"), (1, 0.999999, "held out: hold out a smaller share")],
     ids=["nothing worth it", "all held out"],
 )
 def test_an_empty_set_is_an_error_and_no_file(
