@@ -86,7 +86,7 @@ def run_arm(arm: str, folder: Path, novels: Path, context: int, tokens: int) -> 
     loaded = forget_peak()
     cache = _cache(local, arm, folder)
     start = time.perf_counter()
-    for chunk in prompt[:-1].split(CHUNK):
+    for chunk in torch.split(prompt[:-1], CHUNK):
         _logits(local, chunk, cache)
     read = time.perf_counter() - start
     held = {"bytes": _full_bytes(cache) if arm == FULL else cache.nbytes()}  # type: ignore[attr-defined]
