@@ -7,9 +7,9 @@ the block-wise run took for its own, which are cheaper: nothing below a block is
 
 Every way's learning rate starts from what is usual for it and is tripled as long as that lowers the loss on rows set
 apart, which also serve the gate, after a sixth of the updates; block-wise those are whole visits, because a rate that
-suits visits of a few updates overshoots in longer ones. The losses that count are on other rows. Forgetting is the divergence from the base
-model on novels. Rows are short, for a shared CPU, and no layers are computed twice in any arm. One seed: differences
-below a hundredth mean nothing.
+suits visits of a few updates overshoots in longer ones. The losses that count are on other rows. Forgetting is the
+divergence from the base model on novels. Rows are short, for a shared CPU, and no layers are computed twice in any arm.
+One seed: differences below a hundredth mean nothing.
 
 What was measured can be kept in a file, so that the arms can be run one at a time; a block-wise run that was cut off
 goes on, from a folder beside that file.
