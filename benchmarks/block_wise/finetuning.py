@@ -6,11 +6,13 @@ the updates, and see a sixth of the data. With equal CPU seconds LoRA makes as m
 the block-wise run took for its own, which are cheaper: nothing below a block is differentiated.
 
 Every way's learning rate starts from what is usual for it and is tripled as long as that lowers the loss on rows set
-apart, which also serve the gate; the losses that count are on other rows. Forgetting is the divergence from the base
-model on novels. Rows are short, for a shared CPU, and no layers are computed twice in any arm. One seed: differences
-below a hundredth mean nothing.
+apart, which also serve the gate, after a sixth of the updates; block-wise those are whole visits, because a rate that
+suits visits of a few updates overshoots in longer ones. The losses that count are on other rows. Forgetting is the
+divergence from the base model on novels. Rows are short, for a shared CPU, and no layers are computed twice in any arm.
+One seed: differences below a hundredth mean nothing.
 
-What was measured can be kept in a file, so that the arms can be run one at a time.
+What was measured can be kept in a file, so that the arms can be run one at a time; a block-wise run that was cut off
+goes on, from a folder beside that file.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ BATCH, LENGTH = 1, 112
 LINES = 4000
 DEV_ROWS, TEST_ROWS, PROBE_ROWS, PROBE_LENGTH = 12, 32, 4, 128
 USUAL_RATES = {"full": 5e-5, "LoRA": 5e-4, "blocks": 1e-4}
-RATE_FACTOR, TUNING_STEPS = 3, 24
+RATE_FACTOR = 3
 SETTINGS = FineTuning(blocks=1, passes=1, batch_size=BATCH, warm_up_steps=2, chunk_rows=256, checkpointing=False)
 FEWER, TIMED = "equal updates a parameter", "equal CPU seconds"
 ARMS = (
@@ -85,12 +87,13 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The base model, its data, and a folder to work in, which keeps the base model's probabilities."""
+    """The base model, its data, a folder for its probabilities, and one for block-wise runs."""
 
     base: LocalModel
     data: FineTuningData
     test: Rows
     folder: Path
+    runs: Path
 
     def __post_init__(self) -> None:
         Judge(Partition(self.base.model, BLOCKS), self.test, self.data.probe, self.folder)
@@ -113,7 +116,8 @@ def finetuning(corpora: Path, *, steps: int, arms: tuple[str, ...] = ARMS, resul
     """Held-out loss and forgetting of every way, after this many updates."""
     kept = Kept(path=results)
     with TemporaryDirectory() as folder:
-        bench = read(load_smollm2(torch.float32), corpora, Path(folder))
+        runs = Path(folder) / "runs" if results is None else results.with_suffix(".runs")
+        bench = read(load_smollm2(torch.float32), corpora, Path(folder), runs)
         base = kept.get(BASE, lambda: {"arm": BASE, "updates": 0, "tokens": 0, **_judged(bench, bench.model())})
         section = Section(figures=_figures(bench))
         if not has_peft():
@@ -132,7 +136,7 @@ def measured(bench: Bench, kept: Kept, arm: str, steps: int) -> dict[str, Any]:
     if arm == "a sabotaged visit":
         return sabotaged(bench)
     way, _, comparison = arm.partition(", ")
-    rate = best_rate(bench, kept, way)
+    rate = best_rate(bench, kept, way, steps)
     if comparison == FEWER:
         steps //= BLOCKS
     if comparison == TIMED:
@@ -142,31 +146,36 @@ def measured(bench: Bench, kept: Kept, arm: str, steps: int) -> dict[str, Any]:
     return {"arm": arm, "learning_rate": rate, **figures, **_judged(bench, model)}
 
 
-def best_rate(bench: Bench, kept: Kept, way: str) -> float:
+def best_rate(bench: Bench, kept: Kept, way: str, steps: int) -> float:
     """Triple the rate as long as that helps."""
     losses: dict[float, float] = {}
     rate = USUAL_RATES[way]
     while not losses or list(losses.values())[-1] == min(losses.values()):
-        losses[rate] = kept.get(f"rate {rate:g} of {way}", partial(loss_at, bench, way, rate))
+        losses[rate] = kept.get(f"rate {rate:g} of {way}", partial(loss_at, bench, way, rate, steps))
         rate *= RATE_FACTOR
     return min(losses, key=losses.__getitem__)
 
 
-def loss_at(bench: Bench, way: str, rate: float) -> float:
-    """On the rows set apart, after a few updates."""
+def loss_at(bench: Bench, way: str, rate: float, steps: int) -> float:
+    """On the rows set apart, after as many updates as each block makes in a run of this many."""
     model, settings = bench.model(), replace(SETTINGS, learning_rate=rate)
     partition = Partition(model, BLOCKS)
     if way == "blocks":
-        visit = replace(settings, blocks=BLOCKS, steps=TUNING_STEPS // BLOCKS)
-        for number in partition:
-            state, share = bench.folder / "state", number / BLOCKS
+        visit = in_visits(settings, steps)
+        for number in range(PASSES):
+            state, share = bench.folder / "state", number / visit.visits
             train_visit(partition, number, bench.data.train, visit, number=number, share=share, state_after=state)
     else:
         (with_lora if way == "LoRA" else everything)(model)
-        train_whole(partition, bench.data.train, settings, TUNING_STEPS)
+        train_whole(partition, bench.data.train, settings, steps // BLOCKS)
     loss = round(bench.dev_loss(partition), 4)
     print(f"  {way} at {rate:g}: {loss}", flush=True)
     return loss
+
+
+def in_visits(settings: FineTuning, steps: int) -> FineTuning:
+    """The same, with this many updates divided among visits to all blocks."""
+    return replace(settings, blocks=BLOCKS, passes=PASSES, steps=steps // (BLOCKS * PASSES))
 
 
 def trained(bench: Bench, way: str, rate: float, steps: int) -> tuple[Any, dict[str, Any]]:
@@ -211,10 +220,12 @@ def train_whole(partition: Partition, train: Rows, settings: FineTuning, steps: 
 
 
 class _Clock:
-    """CPU seconds of the visits, and of the gate between them."""
+    """CPU seconds of the visits, and of the gate between them; a run that goes on adds to those before."""
 
-    def __init__(self) -> None:
-        self.training = self.judging = 0.0
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        known: list[float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else [0.0, 0.0]
+        self.training, self.judging = known
         self._last = time.process_time()
 
     def step(self, _loss: float) -> None:
@@ -222,6 +233,7 @@ class _Clock:
 
     def attempt(self, _attempt: object) -> None:
         self.judging += self._since()
+        self._path.write_text(json.dumps([self.training, self.judging]), encoding="utf-8")
 
     def _since(self) -> float:
         last, self._last = self._last, time.process_time()
@@ -230,13 +242,12 @@ class _Clock:
 
 def train_blocks(bench: Bench, model: Any, settings: FineTuning, steps: int) -> dict[str, Any]:
     """Visit every block; the gate may only roll back what does not help."""
-    settings = replace(settings, blocks=BLOCKS, passes=PASSES, steps=steps // (BLOCKS * PASSES))
-    with TemporaryDirectory(dir=bench.folder) as folder:
-        base = Judge(Partition(model, BLOCKS), bench.data.held_out, bench.data.probe, Path(folder)).read()
-        clock = _Clock()
-        journal = finetune(
-            model, bench.data, settings, Path(folder), gate=NO_GATE, on_step=clock.step, on_attempt=clock.attempt
-        )
+    settings = in_visits(settings, steps)
+    run = bench.runs / f"blocks at {settings.learning_rate:g}, {steps} updates"
+    run.mkdir(parents=True, exist_ok=True)
+    clock = _Clock(run / "seconds.json")
+    journal = finetune(model, bench.data, settings, run, gate=NO_GATE, on_step=clock.step, on_attempt=clock.attempt)
+    readings = [journal.base, *(attempt.reading for attempt in journal.attempts)]
     return {
         "updates": settings.visits * settings.steps,
         "updates_a_parameter": settings.passes * settings.steps,
@@ -247,9 +258,7 @@ def train_blocks(bench: Bench, model: Any, settings: FineTuning, steps: int) -> 
         "cpu_seconds_of_the_gate": round(clock.judging),
         "visits": f"{settings.visits} of {settings.steps} updates",
         "kept": sum(attempt.kept for attempt in journal.attempts),
-        "dev_loss_before_and_after_each_visit": [
-            round(reading.held_out_loss, 4) for reading in (base, *(attempt.reading for attempt in journal.attempts))
-        ],
+        "dev_loss_before_and_after_each_visit": [round(reading.held_out_loss, 4) for reading in readings],
     }
 
 
@@ -275,7 +284,7 @@ def sabotaged(bench: Bench) -> dict[str, Any]:
     }
 
 
-def read(loaded: tuple[Any, Any], corpora: Path, folder: Path) -> Bench:
+def read(loaded: tuple[Any, Any], corpora: Path, folder: Path, runs: Path) -> Bench:
     """The rows that fit, divided by the line of the file that they come from."""
     base = LocalModel(SMOLLM2, *loaded)
     lines = (corpora / "gsm8k" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:LINES]
@@ -284,7 +293,7 @@ def read(loaded: tuple[Any, Any], corpora: Path, folder: Path) -> Bench:
     train = range(len(rows) - DEV_ROWS - TEST_ROWS)
     dev = range(len(train), len(train) + DEV_ROWS)
     data = FineTuningData(train=rows.at(train), held_out=rows.at(dev), probe=novels(base, corpora))
-    return Bench(base=base, data=data, test=rows.at(range(dev.stop, len(rows))), folder=folder)
+    return Bench(base=base, data=data, test=rows.at(range(dev.stop, len(rows))), folder=folder, runs=runs)
 
 
 def example(model: LocalModel, line: dict[str, str]) -> Example:
@@ -339,7 +348,6 @@ def _figures(bench: Bench) -> dict[str, Any]:
         "dev rows": len(bench.data.held_out),
         "held-out rows": len(bench.test),
         "held-out tokens": bench.test.learned_tokens,
-        "updates to choose a learning rate by": TUNING_STEPS,
     }
 
 

@@ -26,7 +26,7 @@ class Timings:
             "wall_ms": round(1e3 * statistics.median(self.wall[name]), 3),
         }
 
-    def ratio(self, name: str, over: str) -> dict[str, float]:
+    def ratio(self, name: str, over: str) -> dict[str, Any]:
         """How many times the processor time of `over` an arm takes, by round: its median and quartiles."""
         ratios = [slow / fast for slow, fast in zip(self.cpu[name], self.cpu[over], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)

@@ -77,8 +77,8 @@ class Subject:
             vocab_size=32_000, hidden_size=1024, intermediate_size=3072, num_hidden_layers=LAYERS,
             num_attention_heads=16, num_key_value_heads=HEADS, head_dim=HEAD_DIM, max_position_embeddings=262_144,
         )  # fmt: skip
-        model: Any = Qwen3ForCausalLM(config).to(torch.bfloat16)
-        model.train(False)
+        model: Any = Qwen3ForCausalLM(config)
+        model.to(torch.bfloat16).train(False)
         rotations = calibrate(model, [torch.randint(0, 32_000, (1024,))])
         return cls(model=model, rotations=fold_value_rotations(model, rotations))
 
@@ -136,16 +136,17 @@ def _caches(subject: Subject, case: Case, rounds: int) -> Iterator[tuple[str, Ca
                 yield f"QuantizedCache {backend} {bits}", _filled(cache, case)
 
 
-def _states(case: Case, tokens: int, layer: int) -> list[Tensor]:
+def _states(case: Case, tokens: int, layer: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(layer)
     shape = case.batch, HEADS, tokens, HEAD_DIM
-    return [torch.randn(shape, generator=generator, dtype=torch.bfloat16) for _ in range(2)]
+    keys, values = (torch.randn(shape, generator=generator, dtype=torch.bfloat16) for _ in range(2))
+    return keys, values
 
 
 @torch.inference_mode()
 def _filled(cache: Cache, case: Case) -> Cache:
     for layer in range(LAYERS):
-        cache.update(*_states(case, case.context, layer), layer)
+        cache.update(*_states(case, case.context, layer), layer_idx=layer)
     return cache
 
 

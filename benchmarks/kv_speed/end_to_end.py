@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from tokenomics_local_llm import LocalModel, load_model
+from tokenomics_local_llm.diffusion_blocks.probe import forget_peak, peak_resident_bytes
 from tokenomics_local_llm.model import cache_argument
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, calibrate, load_rotations, save_rotations
 
@@ -83,24 +83,24 @@ def run_arm(arm: str, folder: Path, novels: Path, context: int, tokens: int) -> 
     """Read and write."""
     local = load_model(device="cpu")
     prompt = _text(local, novels / HELD_OUT, context)
-    loaded = _peak_bytes()
+    loaded = forget_peak()
     cache = _cache(local, arm, folder)
     start = time.perf_counter()
-    for chunk in prompt[:-1].split(CHUNK):
+    for chunk in torch.split(prompt[:-1], CHUNK):
         _logits(local, chunk, cache)
     read = time.perf_counter() - start
     held = {"bytes": _full_bytes(cache) if arm == FULL else cache.nbytes()}  # type: ignore[attr-defined]
     start, used = time.perf_counter(), time.process_time()
     written = _write(local, int(prompt[-1]), cache, tokens)
     used, passed = time.process_time() - used, time.perf_counter() - start
-    peak = _peak_bytes()
+    peak = peak_resident_bytes()
     figures: dict[str, Any] = {
         "written": written,
         "tokens_per_cpu_second": round(tokens / used, 2),
         "tokens_per_second": round(tokens / passed, 2),
         "read_tokens_per_second": round((context - 1) / read, 1),
         "peak_resident_bytes": peak,
-        "peak_resident_bytes_over_the_model": peak - loaded,
+        "peak_resident_bytes_over_the_loaded_model": peak - loaded,
         **held,
     }
     if arm == FULL:
@@ -151,10 +151,6 @@ def _rotations(folder: Path) -> Path:
 
 def _written(folder: Path) -> Path:
     return folder / "written.json"
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -281,7 +281,9 @@ def provider_name(value: object) -> str | None:
 
 
 def _converted(sources: Iterable[Mapping[str, Any]], rules: _Rules) -> Attributes:
-    found = ((attribute, next(_lookup(sources, name), None), convert) for name, (attribute, convert) in rules.items())
+    found = (
+        (attribute, next(iter(_lookup(sources, name)), None), convert) for name, (attribute, convert) in rules.items()
+    )
     return known(*((attribute, convert(value)) for attribute, value, convert in found))
 
 

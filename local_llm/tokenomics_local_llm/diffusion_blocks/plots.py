@@ -18,10 +18,9 @@ __all__ = ["Line", "bar_chart", "line_chart", "losses_by_block"]
 
 _WIDTH: Final = 720
 _PLOT_WIDTH: Final = 520
-_HEIGHT: Final = 400
 _LEFT: Final = 60
 _TOP: Final = 48
-_BOTTOM: Final = 44
+_PLOT_BOTTOM: Final = 356
 _LINE_HEIGHT: Final = 15
 _BAR_LEFT: Final = 260
 _BAR_WIDTH: Final = 340
@@ -73,23 +72,24 @@ def line_chart(lines: Sequence[Line], *, title: str, across: str) -> str:
     if not points:
         raise ValueError("a chart needs a point, and these lines have none")
     xs, ys = _ticks(x for x, _ in points), _ticks(y for _, y in points)
-    right, bottom = _LEFT + _PLOT_WIDTH, _HEIGHT - _BOTTOM
+    bottom = max(_PLOT_BOTTOM, _TOP + _LINE_HEIGHT * len(lines))  # room for the names at the lines' ends
+    right, height = _LEFT + _PLOT_WIDTH, bottom + 44
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         x, y = point
         return _between(x, xs, _LEFT, right), _between(y, ys, bottom, _TOP)
 
-    parts = [_text(_LEFT, 24, title, weight="bold"), _text((_LEFT + right) / 2, _HEIGHT - 8, across, anchor="middle")]
+    parts = [_text(_LEFT, 24, title, weight="bold"), _text((_LEFT + right) / 2, height - 8, across, anchor="middle")]
     for y in ys:
-        height = place((xs[0], y))[1]
-        parts += [_rule(_LEFT, height, right, height), _text(_LEFT - 8, height + 4, f"{y:g}", anchor="end")]
+        level = place((xs[0], y))[1]
+        parts += [_rule(_LEFT, level, right, level), _text(_LEFT - 8, level + 4, f"{y:g}", anchor="end")]
     parts += [_text(place((x, ys[0]))[0], bottom + 18, f"{x:g}", anchor="middle") for x in xs]
     for line in lines:
         parts += _drawn(line, [place(point) for point in line.points])
     ends = [(line, place(line.points[-1])[1]) for line in lines if line.points]
-    for (line, _), height in zip(ends, _apart([height for _, height in ends]), strict=True):
-        parts.append(_text(right + 12, height + 4, line.name, colour=line.colour))
-    return _svg(_HEIGHT, parts)
+    for (line, _), level in zip(ends, _apart([level for _, level in ends], bottom), strict=True):
+        parts.append(_text(right + 12, level + 4, line.name, colour=line.colour))
+    return _svg(height, parts)
 
 
 def bar_chart(bars: Mapping[str, float], *, title: str, unit: str, by: str) -> str:
@@ -135,7 +135,7 @@ def _drawn(line: Line, places: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _ticks(values: Iterable[float]) -> list[float]:
-    """Round numbers, nine at most, from the lowest value or less to the highest or more."""
+    """Round numbers, ten at most, from the lowest value or less to the highest or more."""
     known = list(values)
     low, high = min(known), max(known)
     span = max(high - low, abs(high) * 1e-6) or 1.0
@@ -149,15 +149,15 @@ def _between(value: float, ticks: Sequence[float], start: float, end: float) -> 
     return start + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (end - start)
 
 
-def _apart(heights: Sequence[float]) -> list[float]:
-    """The heights of labels, moved down where they would cover each other, and up again from the bottom."""
-    placed, floor_ = dict[int, float](), -float("inf")
-    for index in sorted(range(len(heights)), key=heights.__getitem__):
-        placed[index] = floor_ = max(heights[index], floor_ + _LINE_HEIGHT)
-    ceiling = float(_HEIGHT - _BOTTOM) + _LINE_HEIGHT
+def _apart(levels: Sequence[float], bottom: float) -> list[float]:
+    """The places of labels, moved down where they would cover each other, and up again from the bottom."""
+    placed, last = dict[int, float](), -float("inf")
+    for index in sorted(range(len(levels)), key=levels.__getitem__):
+        placed[index] = last = max(levels[index], last + _LINE_HEIGHT)
+    last = bottom + _LINE_HEIGHT
     for index in sorted(placed, key=placed.__getitem__, reverse=True):
-        placed[index] = ceiling = min(placed[index], ceiling - _LINE_HEIGHT)
-    return [placed[index] for index in range(len(heights))]
+        placed[index] = last = min(placed[index], last - _LINE_HEIGHT)
+    return [placed[index] for index in range(len(levels))]
 
 
 def _colour(place: int, count: int) -> str:

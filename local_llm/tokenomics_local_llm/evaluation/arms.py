@@ -37,6 +37,7 @@ ABLATIONS: Final = (
     "+ sequential rounding of values",
     "ours, Hadamard",
     "ours, centred values",
+    "ours, refitted",
 )
 """The arms between the published recipe and ours, and what else was tried."""
 
@@ -134,6 +135,11 @@ def _steps(fits: Fits) -> list[tuple[str, Rotations, OscarRecipe]]:
         (OURS, fits.whitened, ours),
         ("ours, Hadamard", fits.hadamard, ours),
         ("ours, centred values", fits.whitened, replace(ours, values=replace(ours.values, centred=True))),
+        (
+            "ours, refitted",
+            fits.whitened,
+            replace(ours, keys=replace(ours.keys, refit=True), values=replace(ours.values, refit=True)),
+        ),
     ]
 
 

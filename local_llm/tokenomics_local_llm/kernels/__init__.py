@@ -7,7 +7,7 @@ from tokenomics_local_llm.kernels.instructions import (
     choose_instructions,
     supported_instructions,
 )
-from tokenomics_local_llm.kernels.packing import pack_rows
+from tokenomics_local_llm.kernels.packing import pack_rows, round_rows
 from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues, fits_tiles
 from tokenomics_local_llm.kernels.turn import Turn
 from tokenomics_local_llm.kernels.window import Window
@@ -24,5 +24,6 @@ __all__ = [
     "decode_attention",
     "fits_tiles",
     "pack_rows",
+    "round_rows",
     "supported_instructions",
 ]

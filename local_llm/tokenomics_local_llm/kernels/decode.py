@@ -70,7 +70,7 @@ def decode_attention(
     _check(query, keys, values, windows)
     chosen = _usable(choose_instructions(instructions))
     heads = query.shape[1] // keys.heads
-    scaled = query.float().mul(scaling).reshape(keys.batch, keys.heads, heads, keys.head_dim)
+    scaled = query.detach().float().mul(scaling).reshape(keys.batch, keys.heads, heads, keys.head_dim)
     if chosen == Instructions.TORCH:
         out, lse = attend_in_torch(
             scaled, keys, values, windows=windows, starts=starts, key_turn=key_turn, value_turn=value_turn

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tokenomics_local_llm.kernels.instructions import Instructions, choose_instructions
 
-__all__ = ["pack_rows"]
+__all__ = ["pack_rows", "round_rows"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,10 +56,36 @@ def pack_rows(
     if channels % 4 or channels % groups:
         raise ValueError(f"a head of {channels} channels does not divide into 4 quarters and {groups} groups")
     exact = rows.float().contiguous()
-    compiled = _compiled() if choose_instructions(instructions) != Instructions.TORCH and not exact.is_cuda else None
+    compiled = _compiled_for(exact, instructions)
     lowest, highest = _ranges(compiled, exact, _entries_kept(clip_ratio, channels), groups)
     minimum, scale = lowest.half(), ((highest - lowest) / _LEVELS).clamp_min(_SMALLEST_STEP).half()
     return _codes(compiled, exact, scale.float(), minimum.float(), feedback), scale, minimum
+
+
+def round_rows(
+    rows: Tensor, scale: Tensor, minimum: Tensor, feedback: Tensor | None = None, *, instructions: str | None = None
+) -> Tensor:
+    """The codes alone, where the ranges are known; compiled they are the same, bit for bit.
+
+    Args:
+        rows: (B, H, T, D), float32, finite.
+        scale: The step between two codes, (B, H, T, groups), float32.
+        minimum: What code 0 stands for, likewise.
+        feedback: As for `pack_rows`.
+        instructions: Likewise.
+
+    Returns:
+        Planar codes, uint8 (B, H, T, D / 4).
+    """
+    rows, scale, minimum = (part.detach().contiguous() for part in (rows, scale, minimum))
+    return _codes(_compiled_for(rows, instructions), rows, scale, minimum, feedback)
+
+
+def _compiled_for(rows: Tensor, instructions: str | None) -> Any:
+    """The compiled steps, or `None` where they cannot serve."""
+    if rows.device.type != "cpu" or choose_instructions(instructions) == Instructions.TORCH:
+        return None
+    return _compiled()
 
 
 def _entries_kept(clip_ratio: float, channels: int) -> int:
@@ -130,6 +156,7 @@ def _nearest(rows: Tensor, low: Tensor, step: Tensor) -> Tensor:
 
 
 def _sequential(rows: Tensor, low: Tensor, step: Tensor, feedback: Tensor) -> Tensor:
+    feedback = feedback.to(rows.device)
     target, codes = rows.clone(), torch.empty_like(rows)
     for channel in range(rows.shape[-1]):
         code = _nearest(target[..., channel], low[..., channel], step[..., channel])

@@ -18,8 +18,9 @@ from tokenomics_local_llm.kernels import (
     decode_attention,
     fits_tiles,
 )
-from tokenomics_local_llm.oscar.attention import DecodeAttention, Part, attend_packed, attend_plain, merge
+from tokenomics_local_llm.oscar.attention import DecodeAttention, Part, attend_plain, merge
 from tokenomics_local_llm.oscar.codec import SideCodec
+from tokenomics_local_llm.oscar.planar import decode_attention_for
 from tokenomics_local_llm.oscar.store import CodeStore, Held, PackedStore, TiledCodes, TiledStore
 
 __all__ = ["attend_held", "code_stores"]
@@ -60,12 +61,13 @@ def attend_held(query: Tensor, keys: Held, values: Held, scaling: float, attenti
         keys: Keys.
         values: Values of the same tokens.
         scaling: Multiplies the scores.
-        attention: Reads codes that are not in the compiled kernels' tiles; `None` is PyTorch.
+        attention: Reads codes that are not in the compiled kernels' tiles; `None` takes what the device has.
     """
     match keys.packed, values.packed:
         case TiledCodes(tiles=PackedKeys() as key_tiles), TiledCodes(tiles=PackedValues() as value_tiles):
             return _attend_tiles(query, keys, values, key_tiles, value_tiles, scaling)
-    return _attend_parts(query, keys, values, scaling, attention or attend_packed)
+    chosen = attention or decode_attention_for(query.device, keys.codec.groups, values.codec.groups)
+    return _attend_parts(query, keys, values, scaling, chosen)
 
 
 def _attend_tiles(

@@ -15,7 +15,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from tokenomics_local_llm.oscar.packing import PackedTokens, pack_codes
+from tokenomics_local_llm.kernels import round_rows
+from tokenomics_local_llm.oscar.packing import PackedTokens, unpack_codes
 
 __all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of", "quantize"]
 
@@ -81,15 +82,15 @@ def quantize(
         limit = clip_threshold(rows, recipe.clip_ratio).unsqueeze(-1)
         minimum, step = _range(*torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True))
     minimum, step = minimum.half(), step.clamp_min(_SMALLEST_STEP).half()
-    codes = _codes(grouped, minimum.float(), step.float(), feedback)
+    packed = round_rows(rows, step.float().squeeze(-1), minimum.float().squeeze(-1), feedback)
+    codes = unpack_codes(packed).float().view_as(grouped)
     if recipe.refit:
-        fitted = _fitted_range(grouped, codes.view_as(grouped), minimum.float(), step.float())
-        minimum, step = (part.half() for part in fitted)
+        minimum, step = (part.half() for part in _fitted_range(grouped, codes, minimum.float(), step.float()))
     if recipe.stretch:
-        stored = (minimum.float() + step.float() * codes.view_as(grouped)).flatten(-2)
+        stored = (minimum.float() + step.float() * codes).flatten(-2)
         factor = 1 + recipe.stretch * (_loss(rows, stored, metric)[..., None, None] - 1)
         minimum, step = (minimum.float() * factor).half(), (step.float() * factor).clamp_min(_SMALLEST_STEP).half()
-    return PackedTokens(codes=pack_codes(codes), scale=step.squeeze(-1), minimum=minimum.squeeze(-1))
+    return PackedTokens(codes=packed, scale=step.squeeze(-1), minimum=minimum.squeeze(-1))
 
 
 def clip_threshold(rows: Tensor, clip_ratio: float) -> Tensor:
@@ -180,22 +181,3 @@ def _fitted_range(grouped: Tensor, codes: Tensor, minimum: Tensor, step: Tensor)
 
 def _nearest(rows: Tensor, minimum: Tensor, step: Tensor) -> Tensor:
     return ((rows - minimum) / step + 0.5).floor_().clamp_(0, _TOP)
-
-
-def _codes(grouped: Tensor, minimum: Tensor, step: Tensor, feedback: Tensor | None) -> Tensor:
-    if feedback is None:
-        return _nearest(grouped, minimum, step).flatten(-2)
-    low, width = (part.expand_as(grouped).flatten(-2) for part in (minimum, step))
-    return _sequential(grouped.flatten(-2), low, width, feedback.to(grouped.device))
-
-
-def _sequential(rows: Tensor, low: Tensor, width: Tensor, feedback: Tensor) -> Tensor:
-    codes = torch.empty_like(rows)
-    target = rows.clone()
-    for channel in range(rows.shape[-1]):
-        start, step = low[..., channel], width[..., channel]
-        code = _nearest(target[..., channel], start, step)
-        codes[..., channel] = code
-        error = start + code * step - rows[..., channel]
-        target[..., channel + 1 :] -= error.unsqueeze(-1) * feedback[:, None, channel, channel + 1 :]
-    return codes

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -123,20 +122,21 @@ def test_losses_are_drawn_beside_the_journal(folder: Path, workers: list[str]) -
 
 def test_a_kill_at_any_moment_loses_at_most_the_running_visit(folder: Path) -> None:
     long = ["--passes", "12", "--steps", "6"]
-    command = [sys.executable, "-m", "tokenomics_local_llm.cli", *arguments(folder, "cut"), *long]
+    command = [sys.executable, "-m", "tokenomics_local_llm.cli"]
     journal = folder / "cut.run" / "journal.json"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [*command, *arguments(folder, "cut"), *long], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         while process.poll() is None and not (journal.exists() and len(Journal.load(journal).attempts) >= 3):
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.3))
         process.kill()
     done = Journal.load(journal).attempts
 
-    resumed = CliRunner().invoke(main, [*arguments(folder, "cut"), *long])
-    shutil.copytree(folder / "model", folder / "untouched")  # a process loads a model of one name once, and tunes it
-    whole = CliRunner().invoke(main, [*arguments(folder, "whole", "untouched"), *long])
+    # In processes like the first: the last bits depend on the number of threads, which that of the tests has changed.
+    for output in ("cut", "whole"):
+        subprocess.run([*command, *arguments(folder, output), *long], check=True, capture_output=True)
 
-    assert resumed.exit_code == 0 == whole.exit_code, resumed.output + whole.output
     assert process.returncode == -signal.SIGKILL or len(done) == 24
     assert Journal.load(journal).attempts[: len(done)] == done
     assert Journal.load(journal).attempts == Journal.load(folder / "whole.run" / "journal.json").attempts
@@ -156,6 +156,6 @@ def test_logs_without_tensorboard_say_what_to_install(folder: Path, monkeypatch:
 def test_every_command_has_help() -> None:
     listed = CliRunner().invoke(main, ["--help"])
 
-    assert "finetune  Fine-tune MODEL on DATA" in listed.output
+    assert "Fine-tune MODEL on DATA" in listed.output
     assert CliRunner().invoke(main, ["finetune", "--help"]).exit_code == 0
     assert CliRunner().invoke(main, ["no-such"]).exit_code == 2

@@ -60,17 +60,19 @@ def test_every_point_lies_within_the_axes(points: list[tuple[float, float]]) -> 
     for circle in elements(chart, "circle"):
         assert 59.9 <= float(circle.get("cx", "nan")) <= 580.1
         assert 47.9 <= float(circle.get("cy", "nan")) <= 356.1
-    assert 2 <= len(elements(chart, "line")) <= 9
+    assert 2 <= len(elements(chart, "line")) <= 10
 
 
-def test_the_names_of_lines_that_end_together_do_not_cover_each_other() -> None:
-    lines = [Line(name=f"line {index}", points=[(0, 0), (1, index / 1000)]) for index in range(12)]
+@pytest.mark.parametrize("count", [12, 40])
+def test_the_names_of_lines_that_end_together_do_not_cover_each_other(count: int) -> None:
+    lines = [Line(name=f"line {index}", points=[(0, 0), (1, index / 1000)]) for index in range(count)]
 
     chart = line_chart(lines, title="a title", across="a unit")
 
     heights = sorted(float(text.get("y", "nan")) for text in elements(chart, "text") if "line" in (text.text or ""))
     assert all(later - earlier >= 14.9 for earlier, later in pairwise(heights))
-    assert 0 < heights[0] < heights[-1] < 400
+    height = float((ElementTree.fromstring(chart).get("viewBox") or "").split()[3])
+    assert 0 < heights[0] < heights[-1] < height
 
 
 def test_bars_are_as_long_as_their_values_and_say_their_ratio() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tokenomics_local_llm.kernels import VARIABLE, Instructions, choose_instructions
 from tokenomics_local_llm.oscar.packing import dequantize, unpack_codes
 from tokenomics_local_llm.oscar.quantizer import QuantizerRecipe, clip_threshold, feedback_of_metric, quantize
 
@@ -194,3 +195,22 @@ def test_all_four_codes_are_used_and_no_other() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         replace(SEARCHED, **wrong)
+
+
+@pytest.mark.parametrize("group_size", [None, 32], ids=["head", "halves"])
+@pytest.mark.parametrize("rounding", ["nearest", "sequential"])
+@pytest.mark.parametrize("ranges", [PLAIN, SEARCHED], ids=["clipped", "searched"])
+def test_compiled_rounding_yields_the_bits_of_pytorch_s(
+    ranges: QuantizerRecipe, rounding: str, group_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = torch.randn(2, 3, 40, 64, generator=torch.Generator().manual_seed(5))
+    recipe, feedback = replace(ranges, group_size=group_size, stretch=1.0), None
+    if rounding == "sequential":
+        root = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+        feedback = feedback_of_metric(root @ root.mT, 0.1)
+    found = []
+    for instructions in (choose_instructions(), Instructions.TORCH):
+        monkeypatch.setenv(VARIABLE, instructions)
+        found.append(quantize(rows, recipe, feedback=feedback))
+    for name in ("codes", "scale", "minimum"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name))
