@@ -248,6 +248,7 @@ def told(change: Change) -> dict[str, float | None]:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description="Let an agent learn from those of its runs that were worth their cost.")
     made.add_argument("--folder", type=Path, default=Path("loop"), help="where everything goes; emptied first")
+    made.add_argument("--steps", type=int, default=2, help="updates of each of the six blocks")
     working = made.add_subparsers(dest="step").add_parser("work", help="price orders: one step of the loop")
     working.add_argument("db", type=Path)
     working.add_argument("--orders", type=int, required=True)
@@ -261,7 +262,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     if given.step is None:
-        main(Plan(folder=given.folder))
+        main(Plan(folder=given.folder, steps=given.steps))
         return
     model = ChatLocalLLM(model=given.model, temperature=given.temperature, kv_cache=given.kv_cache, max_tokens=48)
     work(model, orders(given.orders, first=given.first), given.db, attempts=given.attempts)
