@@ -83,6 +83,9 @@ ATTRIBUTES: Final[dict[str, str]] = {
 _OWN = "tokenomics."
 OWN_ATTRIBUTES: Final[dict[str, str]] = {
     **_typed(STRING, _OWN, "task.id task.group"),
+    **_typed(STRING, _OWN, "kv_cache.kind"),
+    **_typed(DOUBLE, _OWN, "kv_cache.bits_per_element"),
+    **_typed(INT, _OWN, "kv_cache.bytes"),
     **_typed(STRING, _OWN + "outcome.", "status value harm currency evaluator evidence"),
     **_typed(INT, _OWN + "outcome.", "observed_time_unix_nano version"),
     **_typed(STRING, _OWN, "usage.inconsistent answered_by node.name branch.name step.kind step.kind.source"),

@@ -173,7 +173,9 @@ def test_all_instructions_multiply_alike(make_packed: MakePacked) -> None:
 
     results = [decode_attention(query, packed.keys, packed.values, scaling=0.1, instructions=name) for name in compiled]
 
-    assert all(torch.equal(out, results[0][0]) and torch.equal(lse, results[0][1]) for out, lse in results)
+    # Not to the last bit: how the compiler contracts float steps depends on what it found compiled already.
+    for result in results:
+        torch.testing.assert_close(result, results[0], atol=1e-5, rtol=1e-5)
 
 
 def test_rows_of_a_batch_do_not_touch_each_other(make_packed: MakePacked) -> None:
