@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Final
 
 import torch
@@ -27,6 +26,7 @@ from tokenomics_local_llm.model import LocalModel
 from tokenomics_local_llm.oscar.calibration import calibrate
 from tokenomics_local_llm.oscar.files import load_rotations, save_rotations
 from tokenomics_local_llm.oscar.transform import Rotations
+from tokenomics_local_llm.whole_file import written_whole
 
 __all__ = [
     "CALIBRATION_TOKENS",
@@ -73,10 +73,12 @@ def rotations_of(model: LocalModel, *, calibration: Path | None = None) -> Rotat
         return load_rotations(beside)
     windows = text_windows(model, [calibration], tokens=CALIBRATION_TOKENS)
     kept = cache_folder() / "oscar" / f"{identity(model.model, windows)}.safetensors"
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)  # for the lock
     with FileLock(kept.with_suffix(".lock")):  # who comes second waits for the file instead of making it again
         if not kept.is_file():
-            _write(_calibrate(model, windows), kept)
+            rotations = _calibrate(model, windows)
+            with written_whole(kept) as unfinished:
+                save_rotations(rotations, unfinished)
     return load_rotations(kept)
 
 
@@ -159,14 +161,3 @@ def identity(model: PreTrainedModel, windows: Iterable[Tensor]) -> str:
     for window in windows:
         digest.update(window.numpy().tobytes())
     return digest.hexdigest()[:32]
-
-
-def _write(rotations: Rotations, path: Path) -> None:
-    """All of the file or nothing: a reader never meets half of one."""
-    with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        unfinished = Path(part.name)
-    try:
-        save_rotations(rotations, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

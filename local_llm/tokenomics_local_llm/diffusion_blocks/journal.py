@@ -16,6 +16,7 @@ from tokenomics_local_llm.diffusion_blocks.gate import Reading
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
 from tokenomics_local_llm.diffusion_blocks.shards import load_tensors, save_tensors
 from tokenomics_local_llm.errors import LocalLLMError
+from tokenomics_local_llm.whole_file import written_whole
 
 __all__ = ["Attempt", "Journal", "ResumeError", "state_name"]
 
@@ -98,9 +99,8 @@ class Journal:
         """Replace the file, then remove the files that no longer count."""
         content = asdict(self)
         del content["path"]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        partial.replace(self.path)
+        with written_whole(self.path) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
         self._sweep()
 
     def check(self, run: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ A file is there whole or not at all, whenever the process is killed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tokenomics_local_llm.whole_file import written_whole
+
 __all__ = ["load_tensors", "optimizer_tensors", "restore_optimizer", "save_tensors"]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    partial.replace(path)
+    with written_whole(path) as unfinished:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

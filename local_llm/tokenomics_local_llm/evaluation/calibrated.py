@@ -16,6 +16,7 @@ from tokenomics_local_llm.model import LocalModel
 from tokenomics_local_llm.oscar import collect_moments
 from tokenomics_local_llm.oscar.moments import LayerMoments
 from tokenomics_local_llm.rotations import cache_folder, identity
+from tokenomics_local_llm.whole_file import written_whole
 
 __all__ = ["kept_moments"]
 
@@ -27,10 +28,8 @@ def kept_moments(model: LocalModel, windows: Sequence[Tensor]) -> dict[int, Laye
         return _load(path)
     with model.alone() as alone:
         moments = collect_moments(alone, tqdm(windows, "calibrating", unit="window", disable=None))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    _save(moments, unfinished)
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        _save(moments, unfinished)
     return moments
 
 
