@@ -35,6 +35,11 @@ _PRICES_OPTION = click.option(
     help="Price book (TOML) that wins over list prices: negotiated ones, or a local machine's.",
 )
 
+_READERS_OPTION = click.option(
+    "--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'."
+)
+_WRITERS_OPTION = click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+
 
 class _Usd(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.3, and in no earlier one
     """An amount of dollars, exact."""
@@ -53,6 +58,7 @@ class _Usd(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.3, 
 
 
 _USD = _Usd()
+_VALUE_OPTION = click.option("--value", type=_USD, help="USD that a success is worth which does not say its own.")
 
 
 class _Group(click.Group):
@@ -176,10 +182,10 @@ def import_files(db: Path, form: str, files: tuple[Path, ...]) -> None:
 @click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="File to write; - is stdout.")
 @click.option("--page", type=click.Choice(["all", *_PAGES]), default="all", show_default=True, help="For which reader.")
 @_PRICES_OPTION
-@click.option("--value", type=_USD, help="USD that a success is worth which does not say its own.")
+@_VALUE_OPTION
 @click.option("--human-cost", type=_USD, help="USD that a person costs for a task, to compare with.")
-@click.option("--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'.")
-@click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+@_READERS_OPTION
+@_WRITERS_OPTION
 @click.option(
     "--compare",
     "before",
@@ -207,7 +213,7 @@ def report(
     from tokenomics_plugin.pricing import PriceBook
     from tokenomics_plugin.trajectory import SideEffects
 
-    book = PriceBook() if prices is None else PriceBook.from_toml(prices)
+    book = PriceBook.of_file(prices)
     if before is not None:
         write_report(make_comparison(before, db, book), form, output)
         return
@@ -225,7 +231,7 @@ def dataset() -> None:
 @dataset.command("export")
 @_DB_OPTION
 @_PRICES_OPTION
-@click.option("--value", type=_USD, help="USD that a success is worth which does not say its own.")
+@_VALUE_OPTION
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, max_open=True),
@@ -235,8 +241,8 @@ def dataset() -> None:
 )
 @click.option("--max-tasks", type=click.IntRange(min=1), help="Stop after so many tasks.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Stop when the conversations have more tokens.")
-@click.option("--read-only-tool", "readers", multiple=True, help="Pattern of tools that only read, such as 'get_*'.")
-@click.option("--write-tool", "writers", multiple=True, help="Pattern of tools that change something.")
+@_READERS_OPTION
+@_WRITERS_OPTION
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 def export(
     db: Path,
@@ -263,7 +269,7 @@ def export(
     exported = export_dataset(
         db,
         output,
-        PriceBook() if prices is None else PriceBook.from_toml(prices),
+        PriceBook.of_file(prices),
         options=DatasetOptions(held_out=held_out, max_tasks=max_tasks, max_tokens=max_tokens, value=value),
         side_effects=SideEffects(read=frozenset(readers), write=frozenset(writers)),
         on_traces=_told_on_terminals,

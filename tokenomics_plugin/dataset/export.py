@@ -23,6 +23,7 @@ from tokenomics_plugin.pricing import PriceBook
 from tokenomics_plugin.report import summarize
 from tokenomics_plugin.store import CallContent, TraceStore
 from tokenomics_plugin.trajectory import UNDECLARED, SideEffects
+from tokenomics_plugin.whole_file import written_whole
 
 __all__ = ["DatasetError", "DatasetExport", "export_dataset", "select_from"]
 
@@ -108,7 +109,7 @@ def select_from(
     Raises:
         DatasetError: If no content was captured.
     """
-    traces = list(dict.fromkeys(content.trace_id for content in store.contents()))
+    traces = store.traces_with_content()
     if not traces:
         raise DatasetError(
             f"no model call of this store has its content, and without it there is nothing to learn: run the agent "
@@ -116,7 +117,7 @@ def select_from(
         )
     tasks = summarize(store, prices).tasks
     wanted = {task.task_id for task in tasks if task.is_success}
-    return select(tasks, _material(store, sorted(traces), wanted, side_effects, on_traces), options)
+    return select(tasks, _material(store, traces, wanted, side_effects, on_traces), options)
 
 
 def _material(
@@ -182,8 +183,6 @@ def _all_held_out(selection: Selection) -> str:
 
 def _write(path: Path, lines: Iterable[Line]) -> None:
     """All of it or nothing: a set that was cut off looks like a small one."""
-    draft = path.with_name(f"{path.name}.part")
-    with draft.open("w", encoding="utf-8") as file:
+    with written_whole(path) as draft, draft.open("w", encoding="utf-8") as file:
         for line in lines:
             file.write(json.dumps(line.to_json(), ensure_ascii=False) + "\n")
-    draft.replace(path)

@@ -66,7 +66,7 @@ class Analyst:
     def __init__(self, settings: Settings) -> None:
         """Begin without an analysis; the first one is made when the first question comes."""
         self._db = Path(settings.db)
-        self._prices = PriceBook() if settings.prices is None else PriceBook.from_toml(settings.prices)
+        self._prices = PriceBook.of_file(settings.prices)
         self._fresh: _Fresh | None = None
         self._ready, self._wanted = threading.Event(), threading.Event()
         threading.Thread(target=self._keep_fresh, name="tokenomics-refresh", daemon=True).start()

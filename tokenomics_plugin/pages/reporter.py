@@ -20,6 +20,7 @@ from tokenomics_plugin.report.json_view import render_json
 from tokenomics_plugin.report.summary import Summary
 from tokenomics_plugin.store import TraceStore
 from tokenomics_plugin.trajectory import UNDECLARED, SideEffects
+from tokenomics_plugin.whole_file import written_whole
 
 __all__ = ["FORMATS", "Report", "ReportError", "Reporter", "make_report", "render", "write_report"]
 
@@ -149,12 +150,8 @@ def _print(output: str) -> None:
 
 
 def _replace(path: Path, output: str) -> None:
-    half_written = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half_written.write_text(output, encoding="utf-8")
-        half_written.replace(path)
+        with written_whole(path) as half_written:
+            half_written.write_text(output, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"cannot write the report to {path}: {error.strerror or error}") from error
-    finally:
-        half_written.unlink(missing_ok=True)

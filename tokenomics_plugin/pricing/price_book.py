@@ -172,6 +172,16 @@ class PriceBook:
         except PriceBookError as error:
             raise PriceBookError(f"{path}: {error}") from error
 
+    @classmethod
+    def of_file(cls, path: Path | str | None) -> Self:
+        """What `from_toml` reads; list prices alone without a file.
+
+        Raises:
+            PriceBookError: As `from_toml`.
+            OSError: Likewise.
+        """
+        return cls() if path is None else cls.from_toml(path)
+
     def cost(self, span: Billable) -> Decimal | None:
         """USD that a model call cost; `None` when that cannot be known."""
         return self.quote(span).usd

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenomics_plugin.report.figure import worth_of
+from tokenomics_plugin.report.figure import standard_millions, worth_of
 from tokenomics_plugin.report.headline import (
     COST_PER_SUCCESS,
     NET_VALUE_PER_TASK,
@@ -34,7 +34,6 @@ __all__ = ["Change", "Comparison", "compare"]
 _Amount = Callable[[TaskSummary], Decimal | None]
 _Sides = NDArray[np.float64]
 """Of each task: both sides of a figure before, and both after; shape (tasks, 4)."""
-_MILLION: Final = 1_000_000
 _MIN_SUCCESSES: Final = 5
 """On either side, below which no ratio of successes is estimated, as for a single figure."""
 
@@ -202,15 +201,10 @@ def _tokens(task: TaskSummary) -> Decimal | None:
     return Decimal(spend.tokens.total) if task.traces and spend.calls_with_usage == spend.calls else None
 
 
-def _standard_millions(task: TaskSummary) -> Decimal | None:
-    tokens = task.spend.standard_tokens
-    return None if tokens is None else tokens / _MILLION
-
-
 _MEASURES: Final = (
     _Measure(kind=NET_VALUE_PER_TASK, above=_net, below=_one, is_ratio=False),
     _Measure(kind=SUCCESS_RATE, above=_success, below=_one, is_ratio=False),
-    _Measure(kind=VALUE_PER_MILLION_STANDARD_TOKENS, above=lambda task: task.value_usd, below=_standard_millions),
+    _Measure(kind=VALUE_PER_MILLION_STANDARD_TOKENS, above=lambda task: task.value_usd, below=standard_millions),
     _Measure(kind=VALUE_PER_DOLLAR, above=lambda task: task.value_usd, below=_cost),
     _Measure(kind=COST_PER_SUCCESS, above=_cost, below=_success),
     _Measure(kind=TOKENS_PER_SUCCESS, above=_tokens, below=_success),

@@ -29,6 +29,7 @@ __all__ = [
     "Figure",
     "cost_per_success",
     "net_value_per_task",
+    "standard_millions",
     "success_rate",
     "value_per_dollar",
     "value_per_million_standard_tokens",
@@ -153,9 +154,9 @@ def value_per_million_standard_tokens(tasks: Sequence[TaskSummary]) -> Figure:
         tasks,
         _Recipe(
             estimator=_Estimator.RATIO,
-            judged=lambda task: _pair(task.value_usd, _standard_millions(task)),
-            lowest=lambda task: _pair(least, _standard_millions(task)),
-            highest=lambda task: _pair(most, _standard_millions(task)),
+            judged=lambda task: _pair(task.value_usd, standard_millions(task)),
+            lowest=lambda task: _pair(least, standard_millions(task)),
+            highest=lambda task: _pair(most, standard_millions(task)),
         ),
         unusable=_no_value(tasks),
     )
@@ -300,7 +301,8 @@ def _pair(numerator: Decimal | None, denominator: Decimal | None) -> _Pair | Non
     return None if numerator is None or denominator is None else (numerator, denominator)
 
 
-def _standard_millions(task: TaskSummary) -> Decimal | None:
+def standard_millions(task: TaskSummary) -> Decimal | None:
+    """Millions of standard tokens that a task took; `None` when unknown."""
     tokens = task.spend.standard_tokens
     return None if tokens is None else tokens / _MILLION
 

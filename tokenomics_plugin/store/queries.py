@@ -15,6 +15,7 @@ __all__ = [
     "ATTRIBUTES",
     "CONTENT_EVENTS",
     "CONTENT_SPANS",
+    "CONTENT_TRACES",
     "EVENTS",
     "EVENTS_OF_TASKS",
     "OF_PART",
@@ -175,11 +176,26 @@ _CONTENT_TEXTS: Final = (
     semconv.GEN_AI_TOOL_DEFINITIONS,
 )
 
-CONTENT_SPANS: Final = f"""
-SELECT TraceId, SpanId, {", ".join(f"nullif(SpanAttributes['{name}'], '')" for name in _CONTENT_TEXTS)}
+_SPANS_WITH_CONTENT: Final = f"""
 FROM otel_traces
 WHERE OperationName IN ({", ".join(f"'{operation}'" for operation in sorted(semconv.BILLED_OPERATIONS))})
-  AND SpanAttributes['{semconv.GEN_AI_OUTPUT_MESSAGES}'] <> ''   -- absent: NULL here, '' in ClickHouse{{only}}
+  AND SpanAttributes['{semconv.GEN_AI_OUTPUT_MESSAGES}'] <> ''   -- absent: NULL here, '' in ClickHouse
+"""
+_EVENTS_WITH_CONTENT: Final = f"""
+FROM otel_logs
+WHERE EventName = '{semconv.EVENT_INFERENCE_DETAILS}'
+  AND LogAttributes['{semconv.GEN_AI_OUTPUT_MESSAGES}'] <> ''
+"""
+
+CONTENT_TRACES: Final = f"""
+SELECT TraceId {_SPANS_WITH_CONTENT} UNION SELECT TraceId {_EVENTS_WITH_CONTENT}
+ORDER BY TraceId
+"""
+"""The traces of which some call's content is known."""
+
+CONTENT_SPANS: Final = f"""
+SELECT TraceId, SpanId, {", ".join(f"nullif(SpanAttributes['{name}'], '')" for name in _CONTENT_TEXTS)}
+{_SPANS_WITH_CONTENT}{{only}}
 ORDER BY TraceId, Timestamp, SpanId
 """
 """What each model call was sent and answered, where its span says so; `{only}` stands for nothing, or for
@@ -187,9 +203,7 @@ ORDER BY TraceId, Timestamp, SpanId
 
 CONTENT_EVENTS: Final = f"""
 SELECT TraceId, SpanId, {", ".join(f"nullif(LogAttributes['{name}'], '')" for name in _CONTENT_TEXTS)}
-FROM otel_logs
-WHERE EventName = '{semconv.EVENT_INFERENCE_DETAILS}'
-  AND LogAttributes['{semconv.GEN_AI_OUTPUT_MESSAGES}'] <> ''{{only}}
+{_EVENTS_WITH_CONTENT}{{only}}
 ORDER BY TraceId, Timestamp, ContentKey
 """
 """The same where an event says so; `{only}` as `CONTENT_SPANS`."""

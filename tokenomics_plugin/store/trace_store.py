@@ -145,6 +145,10 @@ class TraceStore:
         for query in (queries.CONTENT_SPANS, queries.CONTENT_EVENTS):
             yield from (CallContent(*row) for row in self._rows(*_narrowed(query, traces, None)))
 
+    def traces_with_content(self) -> list[str]:
+        """Ids of the traces of which `contents` has something, in order."""
+        return [trace_id for (trace_id,) in self._rows(queries.CONTENT_TRACES)]
+
     def trace_count(self) -> int:
         """How many traces there are."""
         return int(next(self._rows(queries.TRACE_COUNT))[0])
