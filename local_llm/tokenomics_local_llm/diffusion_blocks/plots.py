@@ -1,4 +1,4 @@
-"""Charts of a run, as SVG that any browser shows: no plotting library is needed to train, nor to look at it.
+"""Charts of a run.
 
 Blocks have an order, that of the layers, so their colours are steps of one scale, and each line is named at its end
 rather than in a legend.
@@ -13,6 +13,7 @@ from math import floor, log10
 from typing import Final
 
 from tokenomics_local_llm.diffusion_blocks.journal import Attempt, Journal
+from tokenomics_local_llm.svg import INK, LABEL_HEIGHT, apart, document, rule, words
 
 __all__ = ["Line", "bar_chart", "line_chart", "losses_by_block"]
 
@@ -21,11 +22,10 @@ _PLOT_WIDTH: Final = 520
 _LEFT: Final = 60
 _TOP: Final = 48
 _PLOT_BOTTOM: Final = 356
-_LINE_HEIGHT: Final = 15
 _BAR_LEFT: Final = 260
 _BAR_WIDTH: Final = 340
 _BAR_PITCH: Final = 26
-_INK, _FAINT, _BAR = "#1a1a1a", "#d9d9d9", "#2a6f97"
+_BAR = "#2a6f97"
 _FIRST_COLOUR, _LAST_COLOUR = (68, 30, 110), (60, 170, 120)
 
 
@@ -39,7 +39,7 @@ class Line:
     """In order."""
     hollow: frozenset[int] = frozenset()
     """Numbers of the points that are drawn as rings, each an exception."""
-    colour: str = _INK
+    colour: str = INK
     """As CSS writes it."""
 
 
@@ -72,24 +72,24 @@ def line_chart(lines: Sequence[Line], *, title: str, across: str) -> str:
     if not points:
         raise ValueError("a chart needs a point, and these lines have none")
     xs, ys = _ticks(x for x, _ in points), _ticks(y for _, y in points)
-    bottom = max(_PLOT_BOTTOM, _TOP + _LINE_HEIGHT * len(lines))  # room for the names at the lines' ends
+    bottom = max(_PLOT_BOTTOM, _TOP + LABEL_HEIGHT * len(lines))  # room for the names at the lines' ends
     right, height = _LEFT + _PLOT_WIDTH, bottom + 44
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         x, y = point
         return _between(x, xs, _LEFT, right), _between(y, ys, bottom, _TOP)
 
-    parts = [_text(_LEFT, 24, title, weight="bold"), _text((_LEFT + right) / 2, height - 8, across, anchor="middle")]
+    parts = [words(_LEFT, 24, title, weight="bold"), words((_LEFT + right) / 2, height - 8, across, anchor="middle")]
     for y in ys:
         level = place((xs[0], y))[1]
-        parts += [_rule(_LEFT, level, right, level), _text(_LEFT - 8, level + 4, f"{y:g}", anchor="end")]
-    parts += [_text(place((x, ys[0]))[0], bottom + 18, f"{x:g}", anchor="middle") for x in xs]
+        parts += [rule(_LEFT, level, right, level), words(_LEFT - 8, level + 4, f"{y:g}", anchor="end")]
+    parts += [words(place((x, ys[0]))[0], bottom + 18, f"{x:g}", anchor="middle") for x in xs]
     for line in lines:
         parts += _drawn(line, [place(point) for point in line.points])
     ends = [(line, place(line.points[-1])[1]) for line in lines if line.points]
-    for (line, _), level in zip(ends, _apart([level for _, level in ends], bottom), strict=True):
-        parts.append(_text(right + 12, level + 4, line.name, colour=line.colour))
-    return _svg(height, parts)
+    for (line, _), level in zip(ends, apart([level for _, level in ends], bottom), strict=True):
+        parts.append(words(right + 12, level + 4, line.name, colour=line.colour))
+    return document(_WIDTH, height, parts)
 
 
 def bar_chart(bars: Mapping[str, float], *, title: str, unit: str, by: str) -> str:
@@ -107,15 +107,15 @@ def bar_chart(bars: Mapping[str, float], *, title: str, unit: str, by: str) -> s
     if by not in bars or min(bars.values()) <= 0:
         raise ValueError(f"bars must be above 0 and {by!r} one of them, got {dict(bars)}")
     longest = max(bars.values())
-    parts = [_text(12, 24, title, weight="bold")]
+    parts = [words(12, 24, title, weight="bold")]
     for index, (name, value) in enumerate(bars.items()):
         top, length = _TOP + index * _BAR_PITCH, _BAR_WIDTH * value / longest
         parts += [
-            _text(_BAR_LEFT - 8, top + 13, name, anchor="end"),
+            words(_BAR_LEFT - 8, top + 13, name, anchor="end"),
             f'<rect x="{_BAR_LEFT}" y="{top}" width="{length:.1f}" height="{_BAR_PITCH - 8}" fill="{_BAR}"/>',
-            _text(_BAR_LEFT + length + 6, top + 13, f"{value:.3g} {unit}, {value / bars[by]:.2f}"),
+            words(_BAR_LEFT + length + 6, top + 13, f"{value:.3g} {unit}, {value / bars[by]:.2f}"),
         ]
-    return _svg(_TOP + len(bars) * _BAR_PITCH + 12, parts)
+    return document(_WIDTH, _TOP + len(bars) * _BAR_PITCH + 12, parts)
 
 
 def _train_loss(attempt: Attempt, block: int) -> float:
@@ -149,38 +149,7 @@ def _between(value: float, ticks: Sequence[float], start: float, end: float) -> 
     return start + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (end - start)
 
 
-def _apart(levels: Sequence[float], bottom: float) -> list[float]:
-    """The places of labels, moved down where they would cover each other, and up again from the bottom."""
-    placed, last = dict[int, float](), -float("inf")
-    for index in sorted(range(len(levels)), key=levels.__getitem__):
-        placed[index] = last = max(levels[index], last + _LINE_HEIGHT)
-    last = bottom + _LINE_HEIGHT
-    for index in sorted(placed, key=placed.__getitem__, reverse=True):
-        placed[index] = last = min(placed[index], last - _LINE_HEIGHT)
-    return [placed[index] for index in range(len(levels))]
-
-
 def _colour(place: int, count: int) -> str:
     share = place / max(1, count - 1)
     mixed = (round(a + share * (b - a)) for a, b in zip(_FIRST_COLOUR, _LAST_COLOUR, strict=True))
     return "#" + "".join(f"{part:02x}" for part in mixed)
-
-
-def _text(
-    x: float, y: float, content: str, *, anchor: str = "start", colour: str = _INK, weight: str = "normal"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}">'
-        f"{escape(content)}</text>"
-    )
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{_FAINT}"/>'
-
-
-def _svg(height: float, parts: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
-    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from math import ceil, floor, log10
 from typing import Any, Final
+
+from tokenomics_local_llm.svg import apart, document, rule, words
 
 __all__ = ["quality_plot"]
 
@@ -13,7 +14,7 @@ _WIDTH: Final = 860
 _HEIGHT: Final = 520
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 250, 40, 60  # room for the axes' words and for the names of the dots
 _SMALLEST: Final = 1e-6  # what a divergence of 0 is drawn as
-_LINE: Final = 15  # pixels between the names of two dots
+_DOT: Final = "#36c"
 
 
 def quality_plot(figures: Mapping[str, Mapping[str, Any]], *, title: str) -> str:
@@ -27,12 +28,7 @@ def quality_plot(figures: Mapping[str, Mapping[str, Any]], *, title: str) -> str
     divergences = [max(row["kl"], _SMALLEST) for row in figures.values()]
     low, high = floor(min(map(log10, divergences))), ceil(max(map(log10, divergences)))
     axes = _Axes(bits=(floor(min(bits)), max(ceil(max(bits)), floor(min(bits)) + 1)), powers=(low, max(high, low + 1)))
-    parts = [*axes.lines(), *_dots(figures, axes)]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        f'font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
-        f'<text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>\n' + "\n".join(parts) + "\n</svg>\n"
-    )
+    return document(_WIDTH, _HEIGHT, [words(_LEFT, 22, title, weight="bold"), *axes.lines(), *_dots(figures, axes)])
 
 
 class _Axes:
@@ -55,13 +51,13 @@ class _Axes:
         right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
         for power in range(self._powers[0], self._powers[1] + 1):
             y = self.y(10.0**power)
-            yield f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
-            yield f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g}</text>'
+            yield rule(_LEFT, y, right, y)
+            yield words(_LEFT - 8, y + 4, f"{10.0**power:g}", anchor="end")
         for bits in range(self._bits[0], self._bits[1] + 1):
             x = self.x(bits)
-            yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}" stroke="#ddd"/>'
-            yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{bits}</text>'
-        yield f'<text x="{(_LEFT + right) / 2}" y="{bottom + 42}" text-anchor="middle">bits per element</text>'
+            yield rule(x, _TOP, x, bottom)
+            yield words(x, bottom + 18, str(bits), anchor="middle")
+        yield words((_LEFT + right) / 2, bottom + 42, "bits per element", anchor="middle")
         yield (
             f'<text transform="translate(18 {(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
             "KL to the full cache, nats</text>"
@@ -69,15 +65,11 @@ class _Axes:
 
 
 def _dots(figures: Mapping[str, Mapping[str, Any]], axes: _Axes) -> Iterator[str]:
-    beside = 0.0
-    for name, row in sorted(figures.items(), key=lambda item: -item[1]["kl"]):
-        x, y, half = axes.x(row["bits_per_element"]), axes.y(row["kl"]), row["kl_spread"] / 2
-        beside = max(y, beside + _LINE)  # dots come from above; names must not lie on each other
-        name_x = _WIDTH - _RIGHT + 16
-        yield (
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(row["kl"] + half):.1f}" '
-            f'y2="{axes.y(row["kl"] - half):.1f}" stroke="#36c"/>'
-        )
-        yield f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{name_x - 4}" y2="{beside:.1f}" stroke="#ccc" stroke-width="0.7"/>'
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#36c"/>'
-        yield f'<text x="{name_x}" y="{beside + 4:.1f}">{escape(name)}: {row["kl"]:.4f}</text>'
+    levels = [axes.y(row["kl"]) for row in figures.values()]
+    name_x = _WIDTH - _RIGHT + 16
+    for (name, row), y, beside in zip(figures.items(), levels, apart(levels, _HEIGHT - _BOTTOM), strict=True):
+        x, half = axes.x(row["bits_per_element"]), row["kl_spread"] / 2
+        yield rule(x, axes.y(row["kl"] + half), x, axes.y(row["kl"] - half), colour=_DOT)
+        yield rule(x, y, name_x - 4, beside)
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_DOT}"/>'
+        yield words(name_x, beside + 4, f"{name}: {row['kl']:.4f}")
