@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from closing import Check, close
+from novels import novel_tokens
 from tokenomics_local_llm import LocalModel, load_model
 from tokenomics_local_llm.evaluation.arms import OURS, PUBLISHED, arms, fit, missing_peers
 from tokenomics_local_llm.evaluation.calibrated import kept_moments
@@ -34,7 +35,6 @@ from tokenomics_local_llm.rotations import identity
 _DATA = "TOKENOMICS_SHARED_DATA"
 _CALIBRATION = ("Cbronte_Villette_1853.txt", "Eliot_Adam_1859.txt")
 _HELD_OUT = ("Gaskell_Lovers_1863.txt", "James_Tragic_1890.txt", "Lawrence_Women_1920.txt")
-_FRONT_MATTER = 20_000  # characters
 
 
 def main() -> None:
@@ -90,8 +90,7 @@ def _tokens(local: LocalModel, data: Path, name: str, count: int, *, skipping: i
     path = data / "corpora" / "english_novels" / name
     if not path.is_file():
         sys.exit(f"{path} is absent: name the folder of the public data sets by --data")
-    text = path.read_text(encoding="utf-8", errors="replace")[_FRONT_MATTER + skipping :]
-    return torch.tensor(local.encode(text[: 7 * count])[:count])
+    return novel_tokens(local, path, count, skipping=skipping)
 
 
 def _calibration_windows(local: LocalModel, options: argparse.Namespace) -> list[Tensor]:

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -28,6 +25,7 @@ from transformers import LlamaForCausalLM
 from block_wise.lora import has_peft, with_lora
 from block_wise.section import Section
 from closing import Check
+from separate_process import measured_apart
 from tokenomics_local_llm.diffusion_blocks.allocator import return_freed_memory
 from tokenomics_local_llm.diffusion_blocks.cross_entropy import chunked_cross_entropy
 from tokenomics_local_llm.diffusion_blocks.partition import Partition
@@ -113,7 +111,7 @@ def memory() -> Section:
             if name == "LoRA" and not has_peft():
                 section.figures[name] = "peft is not installed"
             else:
-                section.row(way=name, **_in_a_process(name, folder))
+                section.row(way=name, **measured_apart("block_wise.memory", folder, name))
     section.checks.extend(_checks({row["way"]: row for row in section.rows}))
     section.charts["memory"] = bar_chart(
         {row["way"]: row["peak"] / 1e9 for row in section.rows},
@@ -122,16 +120,6 @@ def memory() -> Section:
         by="full",
     )
     return section
-
-
-def _in_a_process(name: str, folder: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "block_wise.memory", folder, name]
-    here = Path(__file__).parents[1]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=here)
-    if ran.returncode:
-        raise RuntimeError(f"{name}: {ran.stderr}")
-    measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return measured
 
 
 def _checks(rows: dict[str, dict[str, Any]]) -> list[Check]:

@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from closing import Check
 from kv_speed.clock import interleaved
+from separate_process import measured_apart
 from tokenomics_local_llm.kernels import (
     Instructions,
     PackedKeys,
@@ -49,7 +46,9 @@ def attention(*, tokens: int, rounds: int, layers: int) -> tuple[dict[str, Any],
         if name not in supported_instructions():
             figures[name.value] = {"skipped": "this processor does not have it"}
             continue
-        figures[name.value] = measured = _in_a_process(name, tokens, rounds, layers)
+        variables = AS_AVX2 if name == Instructions.AVX2 else {}
+        measured = measured_apart("kv_speed.attention", name, tokens, rounds, layers, variables=variables)
+        figures[name.value] = measured
         ratio = min(measured["hot"][arm]["times_ours"]["median"] for arm in SDPA)
         print(f"\nattention, {name}: {json.dumps(measured)}", flush=True)
         checks.append(
@@ -61,22 +60,6 @@ def attention(*, tokens: int, rounds: int, layers: int) -> tuple[dict[str, Any],
             )
         )
     return figures, checks
-
-
-def _in_a_process(name: Instructions, tokens: int, rounds: int, layers: int) -> dict[str, Any]:
-    numbers = [str(number) for number in (tokens, rounds, layers)]
-    ran = subprocess.run(
-        [sys.executable, "-m", "kv_speed.attention", name, *numbers],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | (AS_AVX2 if name == Instructions.AVX2 else {}),
-    )
-    if ran.returncode:
-        raise RuntimeError(f"{name}: {ran.stderr}")
-    measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return measured
 
 
 def measure(instructions: str, tokens: int, rounds: int, layers: int) -> dict[str, Any]:

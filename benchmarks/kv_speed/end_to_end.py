@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +18,9 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
-from tokenomics_local_llm import LocalModel, load_model
+from novels import novel_tokens
+from separate_process import measured_apart
+from tokenomics_local_llm import HeldCache, LocalModel, load_model
 from tokenomics_local_llm.diffusion_blocks.probe import forget_peak, peak_resident_bytes
 from tokenomics_local_llm.model import cache_argument
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, calibrate, load_rotations, save_rotations
@@ -29,7 +28,6 @@ from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, calibrate, l
 __all__ = ["end_to_end"]
 
 CALIBRATION, HELD_OUT = "Eliot_Adam_1859.txt", "Gaskell_Lovers_1863.txt"
-FRONT_MATTER: Final = 20_000  # characters
 CALIBRATION_TOKENS: Final = 4096
 CHUNK: Final = 512
 FULL, OURS = "DynamicCache", "ours"
@@ -53,43 +51,30 @@ def end_to_end(novels: Path, *, context: int, tokens: int) -> dict[str, Any]:
 
 
 def _in_a_process(arm: str, folder: str, novels: Path, context: int, tokens: int) -> dict[str, Any]:
-    ran = subprocess.run(
-        [sys.executable, "-m", "kv_speed.end_to_end", arm, folder, str(novels), str(context), str(tokens)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "0"},
-    )
-    if ran.returncode:
-        raise RuntimeError(f"{arm}: {ran.stderr}")
-    measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return measured
-
-
-def _text(local: LocalModel, path: Path, count: int) -> Tensor:
-    text = path.read_text(encoding="utf-8", errors="replace")[FRONT_MATTER:]
-    return torch.tensor(local.encode(text[: 7 * count])[:count])
+    trimmed = {"MALLOC_TRIM_THRESHOLD_": "0"}
+    return measured_apart("kv_speed.end_to_end", arm, folder, novels, context, tokens, variables=trimmed)
 
 
 def run_calibration(folder: Path, novels: Path) -> dict[str, Any]:
     """Leave rotations in the folder."""
     local = load_model(dtype="float32", device="cpu")
-    save_rotations(calibrate(local.model, [_text(local, novels / CALIBRATION, CALIBRATION_TOKENS)]), _rotations(folder))
+    save_rotations(
+        calibrate(local.model, [novel_tokens(local, novels / CALIBRATION, CALIBRATION_TOKENS)]), _rotations(folder)
+    )
     return {}
 
 
 def run_arm(arm: str, folder: Path, novels: Path, context: int, tokens: int) -> dict[str, Any]:
     """Read and write."""
     local = load_model(device="cpu")
-    prompt = _text(local, novels / HELD_OUT, context)
+    prompt = novel_tokens(local, novels / HELD_OUT, context)
     loaded = forget_peak()
     cache = _cache(local, arm, folder)
     start = time.perf_counter()
     for chunk in torch.split(prompt[:-1], CHUNK):
         _logits(local, chunk, cache)
     read = time.perf_counter() - start
-    held = {"bytes": _full_bytes(cache) if arm == FULL else cache.nbytes()}  # type: ignore[attr-defined]
+    held = HeldCache.of(cache).nbytes
     start, used = time.perf_counter(), time.process_time()
     written = _write(local, int(prompt[-1]), cache, tokens)
     used, passed = time.process_time() - used, time.perf_counter() - start
@@ -101,7 +86,7 @@ def run_arm(arm: str, folder: Path, novels: Path, context: int, tokens: int) -> 
         "read_tokens_per_second": round((context - 1) / read, 1),
         "peak_resident_bytes": peak,
         "peak_resident_bytes_over_the_loaded_model": peak - loaded,
-        **held,
+        "bytes": held,
     }
     if arm == FULL:
         _written(folder).write_text(json.dumps(written), encoding="utf-8")
@@ -139,10 +124,6 @@ def _forced_agreement(local: LocalModel, cache: Cache, prompt: Tensor, folder: P
     given = [int(prompt[-1]), *expected[:-1]]
     same = [int(_logits(local, torch.tensor([token]), cache).argmax()) for token in given]
     return round(sum(one == other for one, other in zip(same, expected, strict=True)) / len(expected), 4)
-
-
-def _full_bytes(cache: Any) -> int:
-    return sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
 
 
 def _rotations(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-__all__ = ["TILE", "PackedKeys", "PackedStore", "PackedValues", "fits_tiles"]
+__all__ = ["TILE", "PackedKeys", "PackedStore", "PackedValues", "fits_tiles", "writable"]
 
 TILE: Final = 128
 """Tokens in a tile, the unit of memory and of the kernels' inner loops."""
@@ -171,7 +171,7 @@ class PackedStore(ABC):
         last = first + codes.shape[2]
         tiles = slice(first // TILE, -(-last // TILE))
         inside = slice(first - tiles.start * TILE, last - tiles.start * TILE)
-        self.codes, self.scale, self.minimum = (_writable(part) for part in (self.codes, self.scale, self.minimum))
+        self.codes, self.scale, self.minimum = (writable(part) for part in (self.codes, self.scale, self.minimum))
         unpacked = self._unpack(self.codes[:, :, tiles])
         unpacked[:, :, inside] = _split(codes, 3).flatten(-2)
         self.codes[:, :, tiles] = self._pack(unpacked.unflatten(2, (-1, TILE)))
@@ -219,7 +219,7 @@ class PackedValues(PackedStore):
         return quarters[..., : self.head_dim // 4].flatten(-2)
 
 
-def _writable(data: Tensor) -> Tensor:
+def writable(data: Tensor) -> Tensor:
     """What was made in PyTorch's inference mode may not be written outside of it, unless copied."""
     return data.clone() if data.is_inference() and not torch.is_inference_mode_enabled() else data
 

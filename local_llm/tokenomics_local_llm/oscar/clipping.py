@@ -58,7 +58,7 @@ def choose_clips(
     def judge(layer: int, query: Tensor, key: Tensor, value: Tensor, _output: Tensor) -> None:
         sample = SampledAttention.of(query, key, value, chosen, queries)
         turn = rotations.values[layer]
-        metric = None if turn.metric is None else turn.rotation @ turn.metric @ turn.rotation.mT
+        metric = turn.unturned_metric
         _add(key_losses[layer], rotations.keys[layer], chosen.keys, sample.keys, sample.key_divergence)
         _add(value_losses[layer], turn, chosen.values, sample.values, lambda rows: sample.value_error(rows, metric))
 

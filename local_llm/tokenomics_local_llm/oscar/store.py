@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tokenomics_local_llm import kernels
+from tokenomics_local_llm.kernels.store import writable
 from tokenomics_local_llm.oscar.codec import SideCodec
 from tokenomics_local_llm.oscar.packing import CODES_PER_BYTE, PackedTokens
 from tokenomics_local_llm.oscar.recipe import OscarRecipe
@@ -80,7 +81,7 @@ class _Buffer:
         needed = self.tokens + rows.shape[2]
         if needed > self._data.shape[2]:
             self._move(self.view, needed + self.tokens // _GROWTH)
-        self._data = _writable(self._data)
+        self._data = writable(self._data)
         self._data[:, :, self.tokens : needed] = rows
         self.tokens = needed
 
@@ -98,11 +99,6 @@ class _Buffer:
 
     def each_row(self, change: Callable[[Tensor], Tensor]) -> None:
         self._data = change(self._data)
-
-
-def _writable(data: Tensor) -> Tensor:
-    """What was made in PyTorch's inference mode may not be written outside of it, unless copied."""
-    return data.clone() if data.is_inference() and not torch.is_inference_mode_enabled() else data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,7 +324,7 @@ class SideStore:
         return held
 
     def _fill_sink(self, rows: Tensor) -> None:
-        self._sink = _writable(self._sink)
+        self._sink = writable(self._sink)
         if self._starts is None:
             room = self._sink[:, :, self.tokens : self.tokens + rows.shape[2]]
             room.copy_(rows[:, :, : room.shape[2]])

@@ -65,7 +65,7 @@ def train_rotations(
     def train(layer: int, query: Tensor, key: Tensor, value: Tensor, _output: Tensor) -> None:
         sample = SampledAttention.of(query, key, value, chosen, queries)
         turn = values[layer]
-        metric = None if turn.metric is None else turn.rotation @ turn.metric @ turn.rotation.mT
+        metric = turn.unturned_metric
         keys[layer] = _trained(keys[layer], chosen.keys, sample.keys, sample.key_divergence, steps, rate)
         values[layer] = _trained(
             turn, chosen.values, sample.values, lambda rows: sample.value_error(rows, metric), steps, rate

@@ -34,6 +34,11 @@ class SideTransform:
         """What undoes the rotation, applied from the right."""
         return self.rotation.mT if self.inverse is None else self.inverse
 
+    @property
+    def unturned_metric(self) -> Tensor | None:
+        """What an error costs before it is rotated, (H or 1, D, D); `None` is unknown."""
+        return None if self.metric is None else self.rotation @ self.metric @ self.rotation.mT
+
     @classmethod
     def plain(cls, head_dim: int, *, rotate: bool = True) -> SideTransform:
         """A Hadamard rotation, or none at all, without any calibration."""
