@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -57,6 +56,8 @@ class OnDemandHandler(GraphCallbackHandler):
         self._lock = threading.RLock()
         self._roots: dict[int, int] = {}
         self._waiting: dict[int, list[_Event]] = {}
+        self._replays = 0
+        """How many trees are being told: until one is, its later events must wait for the lock."""
 
     @property
     def waiting(self) -> int:
@@ -65,16 +66,23 @@ class OnDemandHandler(GraphCallbackHandler):
 
     def follow(self, run_id: UUID | None) -> None:
         """Record the tree that a run belongs to, from its start on; does nothing for a run that is not waiting."""
+        if run_id is None or not self._waits(run_id):
+            return
         # Held until all is told, so that no later event of the tree overtakes an earlier one.
         with self._lock:
-            root_id = None if run_id is None else self._roots.get(run_id.int)
-            for method, args, kwargs in self._forget(root_id) if root_id is not None else ():
-                getattr(self._handler, method)(*args, **kwargs)
+            root_id = self._roots.get(run_id.int)
+            self._replays += 1  # before the tree is forgotten, for others look without the lock
+            try:
+                for method, args, kwargs in self._forget(root_id) if root_id is not None else ():
+                    getattr(self._handler, method)(*args, **kwargs)
+            finally:
+                self._replays -= 1
+
+    def _waits(self, run_id: UUID) -> bool:
+        """Whether a run may belong to a tree that waits, or that is being told; asked without the lock."""
+        return run_id.int in self._roots or self._replays > 0
 
     def _started(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._is_recorded(kwargs):
-            getattr(self._handler, method)(*args, **kwargs)
-            return
         with self._lock:
             if not self._is_recorded(kwargs):
                 run_id, parent_id = kwargs["run_id"].int, kwargs.get("parent_run_id")
@@ -135,9 +143,23 @@ class OnDemandHandler(GraphCallbackHandler):
         return None if thread_id is None else str(thread_id)
 
 
-def _hearing(method: str, keep: Callable[[OnDemandHandler, str, tuple[Any, ...], dict[str, Any]], None]) -> Any:
+def _hearing_start(method: str) -> Any:
     def hear(self: OnDemandHandler, *args: Any, **kwargs: Any) -> None:
-        keep(self, method, args, kwargs)
+        if self._is_recorded(kwargs):
+            getattr(self._handler, method)(*args, **kwargs)
+        else:
+            self._started(method, args, kwargs)
+
+    hear.__name__ = method
+    return hear
+
+
+def _hearing_more(method: str) -> Any:
+    def hear(self: OnDemandHandler, *args: Any, **kwargs: Any) -> None:
+        if self._waits(kwargs["run_id"]):
+            self._went_on(method, args, kwargs)
+        else:
+            getattr(self._handler, method)(*args, **kwargs)
 
     hear.__name__ = method
     return hear
@@ -148,6 +170,6 @@ _ENDS: Final = frozenset(
     f"on_{kind}_{ending}" for kind in ("chain", "llm", "tool", "retriever") for ending in ("end", "error")
 )
 for _method in _STARTS:
-    setattr(OnDemandHandler, _method, _hearing(_method, OnDemandHandler._started))
+    setattr(OnDemandHandler, _method, _hearing_start(_method))
 for _method in (*_ENDS, "on_llm_new_token", "on_stream_event"):
-    setattr(OnDemandHandler, _method, _hearing(_method, OnDemandHandler._went_on))
+    setattr(OnDemandHandler, _method, _hearing_more(_method))
