@@ -281,10 +281,14 @@ def provider_name(value: object) -> str | None:
 
 
 def _converted(sources: Iterable[Mapping[str, Any]], rules: _Rules) -> Attributes:
-    found = (
-        (attribute, next(iter(_lookup(sources, name)), None), convert) for name, (attribute, convert) in rules.items()
-    )
-    return known(*((attribute, convert(value)) for attribute, value, convert in found))
+    attributes: Attributes = {}
+    for name, (attribute, convert) in rules.items():
+        for source in sources:
+            if name in source:
+                if (value := convert(source[name])) is not None:
+                    attributes[attribute] = value
+                break
+    return attributes
 
 
 _Rules = Mapping[str, tuple[str, Callable[[object], AttributeValue | None]]]

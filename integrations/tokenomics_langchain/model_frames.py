@@ -71,29 +71,15 @@ class _StreamStarts(BaseCallbackHandler):
 
     raise_error = False
     run_inline = True
+    # As properties, which they are in the class above, they would be called for every event.
+    ignore_llm = True
+    ignore_chat_model = False
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
 
     def __init__(self, find_run: FindRun) -> None:
         self._find_run = find_run
-
-    @property
-    def ignore_llm(self) -> bool:
-        """Whether to be spared the chunks and the ends of model calls."""
-        return True
-
-    @property
-    def ignore_chain(self) -> bool:
-        """Whether to be spared chains."""
-        return True
-
-    @property
-    def ignore_agent(self) -> bool:
-        """Whether to be spared tools."""
-        return True
-
-    @property
-    def ignore_retriever(self) -> bool:
-        """Whether to be spared retrievers."""
-        return True
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, **__: Any) -> None:
         """A model call starts; if in a stream's first step, then it is the stream's own, for others come later."""

@@ -47,6 +47,12 @@ class OnDemandHandler(GraphCallbackHandler):
 
     raise_error = False
     run_inline = True
+    # As properties, which they are in the class above, they would be called for every event.
+    ignore_llm = False
+    ignore_chain = False
+    ignore_agent = False
+    ignore_retriever = False
+    ignore_chat_model = False
 
     def __init__(self, handler: RecordingHandler) -> None:
         super().__init__()

@@ -30,10 +30,13 @@ def is_tool_message(value: object) -> TypeGuard[ToolMessage]:
 
 def messages_of(output: Any) -> list[BaseMessage]:
     """The messages that an output adds to the state, in their order: the last ones, if there are very many."""
+    # What an agent's own nodes return, straight away.
+    output = _only(output)
+    if type(output) is Command:
+        output = output.update
     if type(output) is dict and isinstance(output.get("messages"), list):
         output = output["messages"]
-    if type(output) is list and len(output) == 1:
-        output = output[0]
+    output = _only(output)
     if is_message(output):
         return [output]
     messages: list[BaseMessage] = []
@@ -50,6 +53,11 @@ def messages_of(output: Any) -> list[BaseMessage]:
         elif is_message(part):
             messages.append(part)
     return messages
+
+
+def _only(output: Any) -> Any:
+    """The item of a list of one, else the same."""
+    return output[0] if type(output) is list and len(output) == 1 else output
 
 
 def has_structured_response(output: Any) -> bool:
