@@ -274,7 +274,7 @@ def weigh(scores: Any, scale: Any, minimum: Any, weights: Any) -> Any:
 
 @compiled
 def add_dots(dots: Any, factor: Any, offset: Any, out: Any) -> None:
-    """Add what the digits' products stand for, and `offset`, to a quarter of the channels."""
+    """Add what the digits' products stand for, and `offset`, to some channels."""
     for i in range(out.size):
         out[i] += np.float32(dots[i]) * factor + offset
 
@@ -325,11 +325,13 @@ def weigh_tile(
             padded,
             4 * padded,
         )
+    # Few long spans: unless quarters are padded, a group's products lie side by side as its channels do.
+    spans = groups if padded == quarter else 4
     for head in range(heads):
-        for slot in range(4):
-            group, start = slot * groups // 4, (head * 4 + slot) * padded
-            own = out[head, slot * quarter : (slot + 1) * quarter]
-            add_dots(dots[start : start + quarter], factors[group, head], offsets[group, head], own)
+        for part in range(spans):
+            group, start, size = part * groups // spans, (4 * head + part * 4 // spans) * padded, dim // spans
+            own = out[head, part * size : (part + 1) * size]
+            add_dots(dots[start : start + size], factors[group, head], offsets[group, head], own)
 
 
 @compiled

@@ -23,7 +23,7 @@ class Instructions(StrEnum):
     VNNI = "vnni"
     """AVX-512 VNNI: `vpdpbusd` adds four products to each of 16 lanes."""
     AVX2 = "avx2"
-    """AVX2: `vpmaddubsw` and `vpmaddwd` do so in three instructions for each 8 lanes."""
+    """AVX2: `vpmaddubsw` and an addition do so for each 8 lanes, in 16 bits for up to 64 rows."""
     GENERIC = "generic"
     """Plain vector arithmetic, which LLVM lowers for any processor."""
     TORCH = "torch"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numba
@@ -124,16 +125,11 @@ def _dot_vnni(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
     return _call(builder, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, codes, weights])
 
 
-def _dot_avx2(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
-    """Saturates nowhere: a byte of codes is at most 192, a digit at most 64 in size, and two products are added."""
-    as_bytes = [builder.bitcast(value, _vector(_BYTE, 32)) for value in (codes, weights)]
-    pairs = _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _vector(_SHORT, 16), as_bytes)
-    fours = _call(builder, "llvm.x86.avx2.pmadd.wd", total.type, [pairs, _splat(_SHORT, 16, 1)])
-    return builder.add(total, fours)
-
-
 def _dot_generic(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
-    """Even and odd bytes by themselves, as 16-bit products; two of them fit into 16 bits (see `_dot_avx2`)."""
+    """Even and odd bytes by themselves, as 16-bit products.
+
+    Two of them fit into 16 bits: a byte of codes is at most 192, and a digit at most 64 in size.
+    """
     wide = _vector(_SHORT, 16)
     codes, weights = builder.bitcast(codes, wide), builder.bitcast(weights, wide)
     eight = _splat(_SHORT, 16, 8)
@@ -145,8 +141,95 @@ def _dot_generic(builder: Any, total: Any, codes: Any, weights: Any) -> Any:
     return builder.add(total, fours)
 
 
-# Lanes of one vector, heads at a time (so that all sums stay in registers), and the dot product.
-_DOTS: Final = {Vnni: (16, 2, _dot_vnni), Avx2: (8, 1, _dot_avx2), Generic: (8, 1, _dot_generic)}
+_Cell = tuple[int, int, int]
+"""A slot, a head and a digit: what has a sum of its own."""
+
+
+class _Operands(NamedTuple):
+    """What the loops of `slot_dots` read."""
+
+    rows: Any
+    """How many there are."""
+    codes: Callable[[Any], Any]
+    """The codes of some lanes in a row."""
+    weight: Callable[[_Cell, Any], Any]
+    """A cell's weights of a row, in every lane."""
+
+
+class _Plan(NamedTuple):
+    """How an instruction set adds up products."""
+
+    lanes: int
+    """Of a vector."""
+    cells: int
+    """Sums at a time, at most, so that all stay in registers."""
+    add_up: Callable[[Any, Sequence[_Cell], _Operands], dict[_Cell, Any]]
+    """Writes the loop over the rows; the sums, each 4^slot times too large if `in_place`."""
+    in_place: bool
+    """Whether codes are masked where they lie."""
+
+
+def _adding_in_place(lanes: int, dot: Callable[..., Any]) -> Callable[..., dict[_Cell, Any]]:
+    """Codes are never shifted: a slot is masked where it lies, and its sum is shifted back once at the end."""
+
+    def add_up(builder: Any, cells: Sequence[_Cell], operands: _Operands) -> dict[_Cell, Any]:
+        sums = {cell: _zero(builder, _vector(_INT, lanes)) for cell in cells}
+        with cgutils.for_range(builder, operands.rows) as loop:
+            row = operands.codes(loop.index)
+            for cell, total in sums.items():
+                masked = builder.and_(row, _splat(_INT, lanes, 0x03030303 << 2 * cell[0]))
+                builder.store(dot(builder, builder.load(total), masked, operands.weight(cell, loop.index)), total)
+        return {cell: builder.load(total) for cell, total in sums.items()}
+
+    return add_up
+
+
+_ROWS_IN_SHORTS: Final = 64
+"""Rows whose products fit into 16 bits: two codes of at most 3 times digits of at most 64 in size, added."""
+
+
+def _add_in_shorts(builder: Any, cells: Sequence[_Cell], operands: _Operands) -> dict[_Cell, Any]:
+    """`vpmaddubsw` and an addition for each product, in 16 bits, which are widened once for many rows.
+
+    Multiplications are what AVX2 has too few of: shifting the codes down costs less than a `vpmaddwd` a product.
+    """
+    vector, shorts = _vector(_INT, 8), _vector(_SHORT, 16)
+    sums = {cell: _zero(builder, vector) for cell in cells}
+    index = operands.rows.type
+    most = ir.Constant(index, _ROWS_IN_SHORTS)
+    parts = builder.sdiv(builder.add(operands.rows, ir.Constant(index, _ROWS_IN_SHORTS - 1)), most)
+    with cgutils.for_range(builder, parts) as part:
+        first = builder.mul(part.index, most)
+        left = builder.sub(operands.rows, first)
+        count = builder.select(builder.icmp_signed("<", left, most), left, most)
+        pairs = {cell: _zero(builder, shorts) for cell in cells}
+        with cgutils.for_range(builder, count) as loop:
+            at = builder.add(first, loop.index)
+            row = operands.codes(at)
+            for cell, total in pairs.items():
+                codes = builder.and_(builder.lshr(row, _splat(_INT, 8, 2 * cell[0])), _splat(_INT, 8, 0x03030303))
+                as_bytes = [builder.bitcast(each, _vector(_BYTE, 32)) for each in (codes, operands.weight(cell, at))]
+                products = _call(builder, "llvm.x86.avx2.pmadd.ub.sw", shorts, as_bytes)
+                builder.store(builder.add(builder.load(total), products), total)
+        for cell, total in sums.items():
+            ones = _splat(_SHORT, 16, 1)
+            wide = _call(builder, "llvm.x86.avx2.pmadd.wd", vector, [builder.load(pairs[cell]), ones])
+            builder.store(builder.add(builder.load(total), wide), total)
+    return {cell: builder.load(total) for cell, total in sums.items()}
+
+
+def _zero(builder: Any, vector: ir.Type) -> Any:
+    """A variable that is set to 0 here."""
+    cell = cgutils.alloca_once(builder, vector)
+    builder.store(ir.Constant(vector, None), cell)
+    return cell
+
+
+_PLANS: Final = {
+    Vnni: _Plan(lanes=16, cells=16, add_up=_adding_in_place(16, _dot_vnni), in_place=True),
+    Avx2: _Plan(lanes=8, cells=8, add_up=_add_in_shorts, in_place=False),
+    Generic: _Plan(lanes=8, cells=8, add_up=_adding_in_place(8, _dot_generic), in_place=True),
+}
 
 
 @_intrinsic
@@ -173,9 +256,6 @@ def slot_dots(
     `out[out_start + s * slot_stride + h * head_stride + l]`, where weight = 128 * high + low, two digits of
     -64..64 that `weights` holds as bytes: four to an int32, at `weight_start + (2 * h + digit) * digit_stride + r`.
 
-    Codes are never shifted into place: slot s is masked where it lies, which multiplies its sum by 4^s, and the
-    sum is shifted back once at the end.
-
     Args:
         instructions: An instance of `Vnni`, `Avx2` or `Generic`.
         codes: uint8, contiguous.
@@ -191,8 +271,11 @@ def slot_dots(
         slot_stride: Between slots.
         head_stride: Between heads.
     """
-    lanes, at_once, dot = _DOTS[instructions.instance_class]
-    every_head = range(heads.literal_value)
+    plan = _PLANS[instructions.instance_class]
+    lanes = plan.lanes
+    every_cell = [
+        (slot, head, digit) for slot in range(SLOTS) for head in range(heads.literal_value) for digit in range(DIGITS)
+    ]
     signature = types.void(
         instructions, codes, types.intp, types.intp, weights, types.intp, types.intp, types.intp, heads, out,
         types.intp, types.intp, types.intp,
@@ -210,37 +293,28 @@ def slot_dots(
         def times(value: Any, factor: int) -> Any:
             return builder.mul(value, ir.Constant(index, factor))
 
-        def weight(slot: int, head: int, digit: int, row: Any) -> Any:
+        def weight(cell: _Cell, row: Any) -> Any:
+            slot, head, digit = cell
             first = builder.add(weight_at, half_step) if slot >= SLOTS // 2 else weight_at
             where = builder.add(builder.add(first, times(digit_step, DIGITS * head + digit)), row)
             return _broadcast(builder, builder.load(builder.gep(weight_data, [where])), lanes)
 
+        def codes_from(first_lane: int, row: Any) -> Any:
+            where = builder.add(at, builder.add(times(row, 64), ir.Constant(index, 4 * first_lane)))
+            return _load(builder, builder.gep(code_data, [where]), vector)
+
         for first_lane in range(0, LANES, lanes):
-            for first_head in range(0, len(every_head), at_once):
-                some_heads = every_head[first_head : first_head + at_once]
-                sums = {
-                    (slot, head, digit): cgutils.alloca_once(builder, vector)
-                    for slot in range(SLOTS)
-                    for head in some_heads
-                    for digit in range(DIGITS)
-                }
-                for cell in sums.values():
-                    builder.store(ir.Constant(vector, None), cell)
-                with cgutils.for_range(builder, count) as loop:
-                    where = builder.add(at, builder.add(times(loop.index, 64), ir.Constant(index, 4 * first_lane)))
-                    row = _load(builder, builder.gep(code_data, [where]), vector)
-                    for (slot, head, digit), cell in sums.items():
-                        masked = builder.and_(row, _splat(_INT, lanes, 0x03030303 << 2 * slot))
-                        factor = weight(slot, head, digit, loop.index)
-                        builder.store(dot(builder, builder.load(cell), masked, factor), cell)
-                for slot in range(SLOTS):
-                    for head in some_heads:
-                        high, low = (builder.load(sums[slot, head, digit]) for digit in range(DIGITS))
-                        both = builder.add(builder.shl(high, _splat(_INT, lanes, 7)), low)
-                        total = builder.ashr(both, _splat(_INT, lanes, 2 * slot))
-                        where = builder.add(out_at, builder.add(times(slot_step, slot), times(head_step, head)))
-                        where = builder.add(where, ir.Constant(index, first_lane))
-                        _store(builder, total, builder.gep(out_data, [where]))
+            operands = _Operands(rows=count, codes=partial(codes_from, first_lane), weight=weight)
+            for first_cell in range(0, len(every_cell), plan.cells):
+                sums = plan.add_up(builder, every_cell[first_cell : first_cell + plan.cells], operands)
+                for slot, head in dict.fromkeys((slot, head) for slot, head, _ in sums):
+                    high, low = (sums[slot, head, digit] for digit in range(DIGITS))
+                    total = builder.add(builder.shl(high, _splat(_INT, lanes, 7)), low)
+                    if plan.in_place:
+                        total = builder.ashr(total, _splat(_INT, lanes, 2 * slot))
+                    where = builder.add(out_at, builder.add(times(slot_step, slot), times(head_step, head)))
+                    where = builder.add(where, ir.Constant(index, first_lane))
+                    _store(builder, total, builder.gep(out_data, [where]))
         return context.get_dummy_value()
 
     return signature, generate
