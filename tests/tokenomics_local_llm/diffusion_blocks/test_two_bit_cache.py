@@ -73,7 +73,7 @@ def model() -> Any:
         num_key_value_heads=2,
         tie_word_embeddings=True,
     )
-    return LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config).train(False)
 
 
 def test_the_2_bit_cache_keeps_what_tuning_taught_once_its_rotations_are_recalibrated(
