@@ -3,12 +3,18 @@
 End to end means one network of all layers. DiffusionBlocks divides its layers among blocks; with equal updates each
 block makes as many as the whole network, so that all together they see three times the images for the same arithmetic.
 With equal images the whole network makes three times the updates of a block when classifying, and each block a third of
-the network's when drawing.
+the network's when drawing; or, with equal images and equal updates, each block sees a third of the network's batch.
+Those two spend a third of the arithmetic.
+
+When drawing, every arm's learning rate is doubled as long as that brings images of one seed nearer to training images
+that are set apart; what counts is drawn by models that are trained anew, on all training images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -19,7 +25,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from block_wise.baselines import PlainClassifier, train_end_to_end
-from block_wise.section import Section, minibatches, over_seeds
+from block_wise.section import Section, minibatches, over_seeds, raised_while_better
 from closing import Check
 from tokenomics_local_llm.diffusion_blocks.classification import ClassDenoiser, classify
 from tokenomics_local_llm.diffusion_blocks.image import ImageDenoiser, sample_images
@@ -30,15 +36,16 @@ __all__ = ["classification", "drawing"]
 
 SEEDS = (0, 1, 2)
 BLOCKS, LAYERS = 3, 6
-BATCH = 64
-TEST_IMAGES = 450
+BATCH = 63  # a multiple of BLOCKS
+TEST_IMAGES, VALIDATION_IMAGES = 450, 300
 CLASSIFIER_UPDATES, DRAWING_UPDATES = 1200, 450
 CLASSIFIER_LEARNING_RATE = 3e-3
 CLASSIFIER = {"image_size": 8, "patch": 4, "classes": 10, "width": 64, "heads": 4}
 PAINTER = {"image_size": 8, "patch": 2, "classes": 10, "width": 48, "heads": 4}
-PAINTER_LEARNING_RATE = 2e-3
+FIRST_RATE, RATE_FACTOR = 4e-3, 2
 POINTS = 20
 PROJECTIONS = 500
+EQUAL_BOTH = "equal images and updates, a third of the batch"
 Spacing = Literal["equal_probability", "log_uniform"]
 D = TypeVar("D", bound=torch.nn.Module)
 
@@ -54,24 +61,33 @@ def images_and_labels() -> tuple[Tensor, Tensor]:
 def classification() -> Section:
     """Accuracy on held-out images, and what each departure from the released code is worth."""
     images, labels = images_and_labels()
-    train, test = (images[TEST_IMAGES:], labels[TEST_IMAGES:]), (images[:TEST_IMAGES], labels[:TEST_IMAGES])
+    test, train = _divided(images, labels, TEST_IMAGES)
     section = Section()
-    arms = [(LAYERS // BLOCKS, CLASSIFIER_UPDATES), (LAYERS, CLASSIFIER_UPDATES), (LAYERS, BLOCKS * CLASSIFIER_UPDATES)]
-    for layers, updates in arms:
-        plain = over_seeds([plain_accuracy(train, test, seed, layers, updates) for seed in SEEDS])
-        _row(section, f"end to end, {layers} layers", 1, updates, accuracy=plain)
-    starts = {
-        "blocks": plain_start,
-        "blocks whose classifier starts at zero": zero_classifier,
-        "blocks that start as in the released code": zero_classifier_and_gates,
+    plain_arms = {
+        f"end to end, {LAYERS // BLOCKS} layers": (LAYERS // BLOCKS, CLASSIFIER_UPDATES),
+        "end to end": (LAYERS, CLASSIFIER_UPDATES),
+        "end to end, thrice the updates": (LAYERS, BLOCKS * CLASSIFIER_UPDATES),
     }
-    for name, start in starts.items():
-        found = [blocks_accuracy(train, test, seed, start) for seed in SEEDS]
+    for name, (layers, updates) in plain_arms.items():
+        plain = over_seeds([plain_accuracy(train, test, seed, layers, updates) for seed in SEEDS])
+        _row(section, name, 1, updates, BATCH, accuracy=plain)
+    block_arms = {
+        "blocks": (plain_start, CLASSIFIER_UPDATES, BATCH),
+        f"blocks, {EQUAL_BOTH}": (plain_start, BLOCKS * CLASSIFIER_UPDATES, BATCH // BLOCKS),
+        "blocks whose classifier starts at zero": (zero_classifier, CLASSIFIER_UPDATES, BATCH),
+        "blocks that start as in the released code": (zero_classifier_and_gates, CLASSIFIER_UPDATES, BATCH),
+    }
+    for name, (start, updates, batch) in block_arms.items():
+        found = [blocks_accuracy(train, test, seed, start, updates, batch) for seed in SEEDS]
         figures = {figure: over_seeds([of_seed[figure] for of_seed in found]) for figure in found[0]}
-        _row(section, name, BLOCKS, CLASSIFIER_UPDATES, **figures)
-    accuracies = [row["accuracy"]["mean"] for row in section.rows]
-    for basis, plain in (("equal updates", accuracies[1]), ("equal images", accuracies[2])):
-        lost = round(100 * (plain - accuracies[3]), 2)
+        _row(section, name, BLOCKS, updates, batch, **figures)
+    accuracies = {row["arm"]: row["accuracy"]["mean"] for row in section.rows}
+    for basis, plain_arm, arm in (
+        ("equal updates", "end to end", "blocks"),
+        ("equal images", "end to end, thrice the updates", "blocks"),
+        (EQUAL_BOTH, "end to end, thrice the updates", f"blocks, {EQUAL_BOTH}"),
+    ):
+        lost = round(100 * (accuracies[plain_arm] - accuracies[arm]), 2)
         section.checks.append(
             Check(
                 name=f"classification, {basis}: points of accuracy lost to end-to-end, mean of {len(SEEDS)} seeds",
@@ -86,29 +102,32 @@ def classification() -> Section:
 def drawing() -> Section:
     """Sliced Wasserstein distance of drawn images to held-out ones, and what drawing costs."""
     images, labels = images_and_labels()
-    held_out = (images[:TEST_IMAGES], labels[:TEST_IMAGES])
-    train = (images[TEST_IMAGES:], labels[TEST_IMAGES:])
+    held_out, train = _divided(images, labels, TEST_IMAGES)
+    validation, rest = _divided(*train, VALIDATION_IMAGES)
     section = Section()
     section.figures["distance of the training images themselves"] = round(distance(train[0], held_out[0]), 4)
-    arms: list[tuple[str, int, int, Spacing]] = [
-        ("end to end", 1, DRAWING_UPDATES, "equal_probability"),
-        ("blocks, equal updates", BLOCKS, DRAWING_UPDATES, "equal_probability"),
-        ("blocks, equal images", BLOCKS, DRAWING_UPDATES // BLOCKS, "equal_probability"),
-        ("blocks, equal updates, log-uniform", BLOCKS, DRAWING_UPDATES, "log_uniform"),
-    ]
+    arms = {
+        "end to end": Drawing(blocks=1),
+        "blocks, equal updates": Drawing(),
+        "blocks, equal images": Drawing(updates=DRAWING_UPDATES // BLOCKS),
+        f"blocks, {EQUAL_BOTH}": Drawing(batch=BATCH // BLOCKS),
+        "blocks, equal updates, log-uniform": Drawing(spacing="log_uniform"),
+    }
     found = {}
-    for name, blocks, updates, spacing in arms:
-        schedule = NoiseSchedule(blocks=blocks, spacing=spacing)
-        found[name] = [drawn_distance(train, held_out, schedule, updates, seed) for seed in SEEDS]
+    for name, arm in arms.items():
+        rate = raised_while_better(FIRST_RATE, RATE_FACTOR, partial(drawn_distance, arm, rest, validation, SEEDS[0]))
+        found[name] = [drawn_distance(arm, train, held_out, seed, rate) for seed in SEEDS]
         _row(
             section,
             name,
-            blocks,
-            updates,
-            layers_run_an_image=POINTS * LAYERS // blocks,
+            arm.blocks,
+            arm.updates,
+            arm.batch,
+            learning_rate=rate,
+            layers_run_an_image=POINTS * LAYERS // arm.blocks,
             distance=over_seeds(found[name]),
         )
-    for name in ("equal updates", "equal images"):
+    for name in ("equal updates", "equal images", EQUAL_BOTH):
         ratio = fmean(found[f"blocks, {name}"]) / fmean(found["end to end"])
         section.checks.append(
             Check(
@@ -150,7 +169,12 @@ def zero_classifier_and_gates(denoiser: ClassDenoiser) -> None:
 
 
 def blocks_accuracy(
-    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int, start: Callable[[ClassDenoiser], object]
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    seed: int,
+    start: Callable[[ClassDenoiser], object],
+    updates: int,
+    batch: int,
 ) -> dict[str, float]:
     """After the walk through all blocks, from either start, and of the first block alone, at the highest noise."""
 
@@ -162,9 +186,9 @@ def blocks_accuracy(
     stack = trained(
         build,
         NoiseSchedule(blocks=BLOCKS),
-        lambda block: shifted(minibatches(train, BATCH, CLASSIFIER_UPDATES, seed=100 * seed + block), seed=seed),
+        lambda block: shifted(minibatches(train, batch, updates, seed=100 * seed + block), seed=seed),
         BlockTraining(learning_rate=CLASSIFIER_LEARNING_RATE, seed=seed),
-        CLASSIFIER_UPDATES,
+        updates,
     )
     first = Stack(NoiseSchedule(blocks=1), stack.denoisers[:1])
     drawn = classify(stack, test[0], generator=torch.Generator().manual_seed(seed))
@@ -185,19 +209,35 @@ def shifted(batches: Iterable[tuple[Tensor, ...]], *, seed: int) -> Iterator[tup
         yield torch.stack(moved), labels
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How an arm that draws is trained."""
+
+    blocks: int = BLOCKS
+    """Groups that its layers are divided into; 1 for end to end."""
+    updates: int = DRAWING_UPDATES
+    """Of each block."""
+    batch: int = BATCH
+    """Images an update."""
+    spacing: Spacing = "equal_probability"
+    """Of the blocks' bands."""
+
+
 def drawn_distance(
-    train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], schedule: NoiseSchedule, updates: int, seed: int
+    arm: Drawing, train: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor], seed: int, rate: float
 ) -> float:
+    """Of images drawn, two a label of the others, to these."""
+    schedule = NoiseSchedule(blocks=arm.blocks, spacing=arm.spacing)
     stack = trained(
-        lambda: ImageDenoiser(layers=LAYERS // schedule.blocks, **PAINTER),
+        lambda: ImageDenoiser(layers=LAYERS // arm.blocks, **PAINTER),
         schedule,
-        lambda block: minibatches(train, BATCH, updates, seed=100 * seed + block),
-        BlockTraining(learning_rate=PAINTER_LEARNING_RATE, seed=seed),
-        updates,
+        lambda block: minibatches(train, arm.batch, arm.updates, seed=100 * seed + block),
+        BlockTraining(learning_rate=rate, seed=seed),
+        arm.updates,
     )
     generator = torch.Generator().manual_seed(seed)
-    drawn = sample_images(stack, held_out[1].repeat(2), generator=generator, points=POINTS)
-    return distance(drawn, held_out[0])
+    drawn = sample_images(stack, others[1].repeat(2), generator=generator, points=POINTS)
+    return distance(drawn, others[0])
 
 
 def trained(
@@ -210,6 +250,11 @@ def trained(
     with TemporaryDirectory() as folder:
         train_blocks(build, schedule, batches, settings, steps=updates, folder=Path(folder))
         return load_stack(build, schedule, Path(folder))
+
+
+def _divided(images: Tensor, labels: Tensor, count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The first so many, and the rest."""
+    return (images[:count], labels[:count]), (images[count:], labels[count:])
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -225,12 +270,13 @@ def distance(first: Tensor, second: Tensor) -> float:
     return float((one - other).square().mean().sqrt())
 
 
-def _row(section: Section, arm: str, blocks: int, updates: int, **figures: object) -> None:
+def _row(section: Section, arm: str, blocks: int, updates: int, batch: int, **figures: object) -> None:
     section.row(
         arm=arm,
         blocks=blocks,
         updates_a_block=updates,
         updates=blocks * updates,
-        images=blocks * updates * BATCH,
+        batch=batch,
+        images=blocks * updates * batch,
         **figures,
     )

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 import torch
 
 from block_wise.lora import has_peft, with_lora
-from block_wise.section import Section
+from block_wise.section import Section, raised_while_better
 from closing import Check
 from tokenomics_local_llm.diffusion_blocks.cross_entropy import IGNORED
 from tokenomics_local_llm.diffusion_blocks.gate import Gate, Judge, Reading
@@ -148,12 +148,11 @@ def measured(bench: Bench, kept: Kept, arm: str, steps: int) -> dict[str, Any]:
 
 def best_rate(bench: Bench, kept: Kept, way: str, steps: int) -> float:
     """Triple the rate as long as that helps."""
-    losses: dict[float, float] = {}
-    rate = USUAL_RATES[way]
-    while not losses or list(losses.values())[-1] == min(losses.values()):
-        losses[rate] = kept.get(f"rate {rate:g} of {way}", partial(loss_at, bench, way, rate, steps))
-        rate *= RATE_FACTOR
-    return min(losses, key=losses.__getitem__)
+    return raised_while_better(
+        USUAL_RATES[way],
+        RATE_FACTOR,
+        lambda rate: kept.get(f"rate {rate:g} of {way}", partial(loss_at, bench, way, rate, steps)),
+    )
 
 
 def loss_at(bench: Bench, way: str, rate: float, steps: int) -> float:

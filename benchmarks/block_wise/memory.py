@@ -1,8 +1,9 @@
 """What fine-tuning SmolLM2-135M takes, one way of training a process.
 
-Each process loads the model, takes two steps and reports; the peak begins to count once the model is loaded. Every
-way computes the loss in chunks, but for the one that shows what that saves. Blocks are trained as `tokenomics-llm
-finetune` does by default, layers computed twice; the other ways are measured with and without.
+Each process loads the model, takes two steps and reports; the peak begins to count once the model is loaded. LISA's
+layers are drawn anew between the two, and AdamW forgets the former ones. Every way computes the loss in chunks, but for
+the one that shows what that saves. Blocks are trained as `tokenomics-llm finetune` does by default, layers computed
+twice; the other ways are measured with and without.
 
 Freed memory goes back to the system at once, as with `tokenomics-llm finetune`, so that the peak is that of what is
 used.
@@ -68,10 +69,10 @@ def block(number: int) -> Way:
 
 
 def two_layers_and_the_ends(model: Any) -> None:
-    """LISA (Pan et al. 2024, arXiv 2403.17919): embedding, head, and two layers drawn anew from time to time."""
+    """LISA (Pan et al. 2024, arXiv 2403.17919): embedding, head, and two layers, others at each call."""
     model.requires_grad_(False)
-    model.get_input_embeddings().requires_grad_(True)
-    for layer in (7, 22):
+    model.get_input_embeddings().requires_grad_(True)  # the head is tied to it
+    for layer in torch.randperm(len(model.model.layers))[:2].tolist():
         model.model.layers[layer].requires_grad_(True)
 
 
@@ -88,7 +89,9 @@ WAYS: dict[str, Way] = {
     "LoRA": with_lora,
     "LoRA, checkpointed": with_lora,
     "LISA-style": two_layers_and_the_ends,
+    "LISA-style, checkpointed": two_layers_and_the_ends,
     "BAdam-style": one_layer,
+    "BAdam-style, checkpointed": one_layer,
     COSTLIEST: block(0),
     f"block {BLOCKS - 1} of {BLOCKS}": block(BLOCKS - 1),
     f"{COSTLIEST}, activations kept": block(0),
@@ -100,6 +103,12 @@ def checkpointed(name: str) -> bool:
     if name.startswith("block "):
         return DEFAULT.checkpointing and "activations kept" not in name
     return "checkpointed" in name
+
+
+def adamw(model: Any) -> torch.optim.AdamW | None:
+    """With no state yet, for what is trained; `None` if nothing is."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(parameters, lr=1e-5) if parameters else None
 
 
 def memory() -> Section:
@@ -159,17 +168,21 @@ def measure(folder: str, name: str) -> dict[str, Any]:
     model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     layer_bytes = sum(parameter.numel() * 4 for parameter in model.model.layers.parameters())
     partition = Partition(model, BLOCKS)
+    torch.manual_seed(0)
     WAYS[name](model)
     if checkpointed(name):
         model.train()
         partition.checkpoint_activations(True)
     loaded = forget_peak()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5) if parameters else None
+    optimizer = adamw(model)
     tokens = torch.randint(49_152, (BATCH, LENGTH + 1), generator=torch.Generator().manual_seed(0))
     start = time.perf_counter()
     saved_bytes = 0
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        if step and WAYS[name] is two_layers_and_the_ends:
+            model.zero_grad(set_to_none=True)
+            WAYS[name](model)
+            optimizer = adamw(model)
         with saved_for_backward(model) as saved, torch.set_grad_enabled(optimizer is not None):
             loss = _loss(partition, tokens, whole="logits whole" in name)
         saved_bytes = saved.total

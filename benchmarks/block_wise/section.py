@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from closing import Check
 
-__all__ = ["Section", "minibatches", "over_seeds"]
+__all__ = ["Section", "minibatches", "over_seeds", "raised_while_better"]
 
 
 @dataclass(kw_only=True)
@@ -45,6 +45,15 @@ def minibatches(tensors: Sequence[Tensor], size: int, steps: int, *, seed: int) 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     """Their mean and each of them."""
     return {"mean": round(fmean(values), 4), "by_seed": [round(value, 4) for value in values]}
+
+
+def raised_while_better(rate: float, factor: float, loss_at: Callable[[float], float]) -> float:
+    """The learning rate with the lowest loss: multiplied by the factor as long as that lowers it."""
+    losses: dict[float, float] = {}
+    while not losses or list(losses.values())[-1] == min(losses.values()):
+        losses[rate] = loss_at(rate)
+        rate *= factor
+    return min(losses, key=losses.__getitem__)
 
 
 def _short(value: Any) -> str:
