@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from tokenomics_local_llm.kernels.instructions import Instructions, choose_instructions
+from tokenomics_local_llm.kernels.ranges import range_between
 
 __all__ = ["pack_rows", "round_rows"]
 
 _LOGGER = logging.getLogger(__name__)
 
 _LEVELS: Final = 3
-_SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step to divide by
 
 
 def pack_rows(
@@ -58,7 +58,7 @@ def pack_rows(
     exact = rows.float().contiguous()
     compiled = _compiled_for(exact, instructions)
     lowest, highest = _ranges(compiled, exact, _entries_kept(clip_ratio, channels), groups)
-    minimum, scale = lowest.half(), ((highest - lowest) / _LEVELS).clamp_min(_SMALLEST_STEP).half()
+    minimum, scale = (part.half() for part in range_between(lowest, highest))
     return _codes(compiled, exact, scale.float(), minimum.float(), feedback), scale, minimum
 
 

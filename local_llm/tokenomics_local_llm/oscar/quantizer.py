@@ -9,22 +9,17 @@ that logits of a long history lose what they had over those of the windows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from tokenomics_local_llm.kernels import round_rows
+from tokenomics_local_llm.kernels import SMALLEST_STEP, fitted_range, range_between, round_rows, searched_range
 from tokenomics_local_llm.oscar.packing import PackedTokens, unpack_codes
 
 __all__ = ["QuantizerRecipe", "clip_threshold", "feedback_of_metric", "groups_of", "quantize"]
 
-_TOP: Final = 3  # the largest code
-_SMALLEST_STEP: Final = 2.0**-24  # float16's smallest number: a constant row keeps a step that can be divided by
 _PLAUSIBLE_LOSS: Final = (0.8, 1.25)  # a row may be all but orthogonal to what is stored of it
-_SHRUNK: Final = (0.55, 0.7, 0.85, 1.0)
-"""Ends of the ranges that are searched, as shares of the way from a group's mean to its extremes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +72,21 @@ def quantize(
     rows = rows.float()
     grouped = rows.reshape(*rows.shape[:-1], groups_of(rows.shape[-1], recipe.group_size), -1)
     if recipe.clip_ratio is None:
-        minimum, step = _searched_range(grouped)
+        minimum, step = searched_range(grouped)
     else:
         limit = clip_threshold(rows, recipe.clip_ratio).unsqueeze(-1)
-        minimum, step = _range(*torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True))
-    minimum, step = minimum.half(), step.clamp_min(_SMALLEST_STEP).half()
+        minimum, step = range_between(
+            *torch.minimum(torch.maximum(grouped, -limit), limit).aminmax(dim=-1, keepdim=True)
+        )
+    minimum, step = minimum.half(), step.clamp_min(SMALLEST_STEP).half()
     packed = round_rows(rows, step.float().squeeze(-1), minimum.float().squeeze(-1), feedback)
     codes = unpack_codes(packed).float().view_as(grouped)
     if recipe.refit:
-        minimum, step = (part.half() for part in _fitted_range(grouped, codes, minimum.float(), step.float()))
+        minimum, step = (part.half() for part in fitted_range(grouped, codes, minimum.float(), step.float()))
     if recipe.stretch:
         stored = (minimum.float() + step.float() * codes).flatten(-2)
         factor = 1 + recipe.stretch * (_loss(rows, stored, metric)[..., None, None] - 1)
-        minimum, step = (minimum.float() * factor).half(), (step.float() * factor).clamp_min(_SMALLEST_STEP).half()
+        minimum, step = (minimum.float() * factor).half(), (step.float() * factor).clamp_min(SMALLEST_STEP).half()
     return PackedTokens(codes=packed, scale=step.squeeze(-1), minimum=minimum.squeeze(-1))
 
 
@@ -142,42 +139,8 @@ def groups_of(channels: int, group_size: int | None) -> int:
     return channels // size
 
 
-def _range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    return low, ((high - low) / _TOP).clamp_min(_SMALLEST_STEP)
-
-
-def _searched_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the ranges between shrunken extremes, each fitted to its own codes, the one of least squared error."""
-    low, high = grouped.aminmax(dim=-1, keepdim=True)
-    mean = grouped.mean(-1, keepdim=True)
-    best_minimum, best_step = _range(low, high)
-    least = torch.full_like(low, torch.inf)
-    for below, above in product(_SHRUNK, repeat=2):
-        narrow = _range(mean + (low - mean) * below, mean + (high - mean) * above)
-        minimum, step = _fitted_range(grouped, _nearest(grouped, *narrow), *narrow)
-        error = (grouped - minimum - step * _nearest(grouped, minimum, step)).square().sum(-1, keepdim=True)
-        better = error < least
-        least = torch.where(better, error, least)
-        best_minimum = torch.where(better, minimum, best_minimum)
-        best_step = torch.where(better, step, best_step)
-    return best_minimum, best_step
-
-
 def _loss(rows: Tensor, stored: Tensor, metric: Tensor | None) -> Tensor:
     """A row's size over its stored form's component along it, (B, H, T)."""
     weighed = rows if metric is None else rows @ metric.to(rows.device)
     loss = (weighed * rows).sum(-1) / (weighed * stored).sum(-1)
     return torch.where(torch.isfinite(loss), loss, 1.0).clamp(*_PLAUSIBLE_LOSS)
-
-
-def _fitted_range(grouped: Tensor, codes: Tensor, minimum: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """The range fitted to codes by least squares; a group of a single code keeps the range it has."""
-    row_mean, code_mean = grouped.mean(-1, keepdim=True), codes.mean(-1, keepdim=True)
-    row_part, code_part = grouped - row_mean, codes - code_mean
-    fitted = (row_part * code_part).sum(-1, keepdim=True) / code_part.square().sum(-1, keepdim=True)
-    usable = torch.isfinite(fitted) & (fitted > _SMALLEST_STEP)
-    return torch.where(usable, row_mean - fitted * code_mean, minimum), torch.where(usable, fitted, step)
-
-
-def _nearest(rows: Tensor, minimum: Tensor, step: Tensor) -> Tensor:
-    return ((rows - minimum) / step + 0.5).floor_().clamp_(0, _TOP)
