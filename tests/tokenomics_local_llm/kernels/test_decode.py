@@ -16,6 +16,8 @@ from torch import Tensor
 from tests.tokenomics_local_llm.kernels.conftest import Packed, dense_attention
 from tokenomics_local_llm.kernels import (
     Instructions,
+    PackedKeys,
+    PackedValues,
     Turn,
     Window,
     decode_attention,
@@ -65,11 +67,28 @@ def assert_right(query: Tensor, packed: Packed, instructions: str, **options: An
 
 @by_instructions
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("dim", [64, 96, 128, 256])
+@pytest.mark.parametrize("dim", [64, 96, 128, 256, 512])
 def test_every_head_size_is_right(make_packed: MakePacked, dim: int, groups: int, instructions: str) -> None:
     packed = make_packed(dim=dim, groups=groups)
 
     assert_right(query_for(packed, 2), packed, instructions)
+
+
+@by_instructions
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_of_products_do_not_overflow(sign: int, instructions: str) -> None:
+    dim, tokens = 512, 130
+    sizes = {"batch": 1, "heads": 1, "head_dim": dim, "group_size": dim}
+    keys, values = PackedKeys(**sizes), PackedValues(**sizes)
+    scale, minimum = torch.ones(1, 1, tokens, 1), torch.zeros(1, 1, tokens, 1)
+    for store in (keys, values):
+        store.append(torch.full((1, 1, tokens, dim // 4), 255, dtype=torch.uint8), scale, minimum)
+
+    query = torch.full((1, 2, 1, dim), float(sign))
+    out, lse = decode_attention(query, keys, values, scaling=0.01, instructions=instructions)
+
+    torch.testing.assert_close(out, torch.full_like(out, 3), rtol=TOLERANCE, atol=0)
+    torch.testing.assert_close(lse, torch.full_like(lse, sign * 3 * dim * 0.01 + math.log(tokens)), rtol=1e-4, atol=0)
 
 
 @by_instructions
