@@ -17,6 +17,8 @@ from tokenomics_local_llm.oscar import (
 )
 
 IDS = some_tokens(60)[None]
+# Of sums of a few hundred products, which processors add up in different orders.
+ROUNDING = 32 * torch.finfo(torch.float32).eps
 RECIPE = OscarRecipe(sink_tokens=4, recent_tokens=8, demotion_tokens=4)
 
 
@@ -35,7 +37,8 @@ def _second_half(model: PreTrainedModel, cache: Cache) -> Tensor:
 def test_folding_changes_logits_only_by_rounding(fresh: PreTrainedModel, whitening: float) -> None:
     before = logits(fresh, IDS, DynamicCache(config=fresh.config))
     fold_value_rotations(fresh, _rotations(fresh, whitening))
-    assert (logits(fresh, IDS, DynamicCache(config=fresh.config)) - before).abs().max() < 2e-6 * before.abs().max()
+    change = (logits(fresh, IDS, DynamicCache(config=fresh.config)) - before).abs().max()
+    assert change < ROUNDING * before.abs().max()
 
 
 @pytest.mark.parametrize("whitening", [0.0, 0.5], ids=["orthogonal", "whitened"])
