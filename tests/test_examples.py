@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,11 @@ def test_the_quickstart_reports_what_it_counted_itself(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Later attempts, tools: 1 tool_retry." in page
     assert "shop assistant, 2-bit cache" in page
-    assert "<caption>Repeats</caption>" in page
-    assert "D1 exact duplicate read" in page
+    # What a real model repeats differs between processors.
+    repeats = re.findall(r"^repeats +(\d+)", done.stdout, re.MULTILINE)
+    assert len(repeats) == 1
+    for shown in ("<caption>Repeats</caption>", "D1 exact duplicate read"):
+        assert (shown in page) == (repeats != ["0"])
 
 
 def test_an_untouched_program_is_traced_by_the_command_that_runs_it(tmp_path: Path) -> None:
