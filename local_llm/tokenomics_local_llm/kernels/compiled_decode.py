@@ -15,7 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from tokenomics_local_llm.kernels.vector_ir import compiled, exp2, half, larger, rounded, slot_dots, widened
+from tokenomics_local_llm.kernels.vector_ir import (
+    compiled,
+    compiled_with_arrays,
+    exp2,
+    half,
+    larger,
+    rounded,
+    slot_dots,
+    split_row,
+    widened,
+)
 
 __all__ = ["attend", "merge"]
 
@@ -84,6 +94,13 @@ def scaled(values: Any, factor: Any) -> None:
     """Multiply in place."""
     for i in range(values.size):
         values[i] *= factor
+
+
+@compiled
+def copied(values: Any, out: Any) -> None:
+    """Copy: an assignment of slices would make an array on the way."""
+    for i in range(values.size):
+        out[i] = values[i]
 
 
 @compiled
@@ -203,10 +220,13 @@ def dot_heads(
 
 
 @compiled
-def add_scores(dots: Any, factor: Any, total: Any, scale: Any, minimum: Any, scores: Any) -> None:
+def add_scores(
+    instructions: Any, dots: Any, factor: Any, total: Any, scale: Any, minimum: Any, scores: Any
+) -> None:
     """Add one group's part of the scores of a head and a tile: scale * (q . c) + minimum * sum(q)."""
     for t in range(TILE):
-        scores[t] += np.float32(dots[t]) * factor * half(scale[t]) + total * half(minimum[t])
+        scale_of_token, minimum_of_token = half(instructions, scale[t]), half(instructions, minimum[t])
+        scores[t] += np.float32(dots[t]) * factor * scale_of_token + total * minimum_of_token
 
 
 @compiled
@@ -249,7 +269,7 @@ def score_tile(
         span = slice(group * TILE, (group + 1) * TILE)
         for head in range(heads):
             own = dots[head * TILE : (head + 1) * TILE]
-            add_scores(own, factors[head], sums[head, group], scale[span], minimum[span], scores[head])
+            add_scores(instructions, own, factors[head], sums[head, group], scale[span], minimum[span], scores[head])
 
 
 @compiled
@@ -262,13 +282,13 @@ def mask(scores: Any, first: int, last: int) -> None:
 
 
 @compiled
-def weigh(scores: Any, scale: Any, minimum: Any, weights: Any) -> Any:
+def weigh(instructions: Any, scores: Any, scale: Any, minimum: Any, weights: Any) -> Any:
     """Write score * scale; return sum(score * (minimum + 1.5 * scale))."""
     shift = np.float32(0)
     for t in range(TILE):
-        value_scale = half(scale[t])
+        value_scale = half(instructions, scale[t])
         weights[t] = scores[t] * value_scale
-        shift += scores[t] * (half(minimum[t]) + MEAN_CODE * value_scale)
+        shift += scores[t] * (half(instructions, minimum[t]) + MEAN_CODE * value_scale)
     return shift
 
 
@@ -301,9 +321,9 @@ def weigh_tile(
     for group in range(groups):
         span = slice(group * TILE, (group + 1) * TILE)
         for head in range(heads):
-            shift = weigh(scores[head], scale[span], minimum[span], weights)
+            shift = weigh(instructions, scores[head], scale[span], minimum[span], weights)
             factor, inverse = digit_scale(largest_size(weights))
-            total = split_digits(weights, inverse, digits[group, head, 0], digits[group, head, 1])
+            total = split_row(weights, inverse, digits[group, head, 0], digits[group, head, 1])
             factors[group, head] = factor
             offsets[group, head] = shift - MEAN_CODE * factor * np.float32(total)
     words_of_half = DIGITS * heads * TILE // 4 if groups == 2 else 0
@@ -351,7 +371,7 @@ def turn_back(sums: Any, state: Any, mean: Any, rotation: Any, buffer: Any) -> N
     """Replace weighted sums (heads, D) by those of the values before the rotation, and before the mean went."""
     heads, dim = sums.shape
     for head in range(heads):
-        buffer[:] = sums[head]
+        copied(sums[head], buffer)
         for i in range(dim):
             sums[head, i] = plain_dot(buffer, rotation[i * dim : (i + 1) * dim])
         add_row(state[head, 1], mean, sums[head])
@@ -373,22 +393,55 @@ def plain_dot(first: Any, second: Any) -> Any:
     return total
 
 
-@compiled
+@compiled_with_arrays
 def digit_buffers(shape: Any) -> Any:
     """Room for digits, and the same bytes as words of four."""
     digits = np.empty(shape, np.int8)
     return digits, digits.reshape(-1).view(np.int32)
 
 
+@compiled_with_arrays
+def working_room(heads: int, dim: int, groups: int) -> Any:
+    """The arrays that `attend_units` works in: of queries, of a tile's scores and weights, of the running sums."""
+    padded = (dim + 4 * LANES - 1) // (4 * LANES) * 4 * LANES
+    queries = (
+        *digit_buffers((heads, DIGITS, dim)),
+        np.empty(heads, np.float32),
+        np.empty((heads, groups), np.float32),
+        np.empty((heads, dim), np.float32),
+        np.empty(heads, np.float32),
+    )
+    scores = np.empty(heads * TILE, np.int32), np.empty((heads, TILE), np.float32)
+    weights = (
+        np.empty(TILE, np.float32),
+        *digit_buffers((groups, heads, DIGITS, TILE)),
+        np.empty((groups, heads), np.float32),
+        np.empty((groups, heads), np.float32),
+        np.empty(heads * padded, np.int32),
+    )
+    sums = np.empty((heads, 2), np.float32), np.empty((heads, dim), np.float32), np.empty(dim, np.float32)
+    return queries, scores, weights, sums
+
+
+@compiled_with_arrays
+def attend(
+    instructions: Any, first_unit: int, last_unit: int, splits: int, heads: int, shape: Any, *arguments: Any
+) -> None:
+    """`attend_units` with room to work in."""
+    room = working_room(heads, shape[1], shape[2])
+    attend_units(instructions, room, first_unit, last_unit, splits, heads, shape, *arguments)
+
+
 @compiled
-def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a call a token would cost more than it
+def attend_units(  # noqa: C901  # one loop over tokens with the softmax as it goes: a call a token would cost more than it
     instructions: Any,
+    room: Any,
     first_unit: int,
     last_unit: int,
     splits: int,
     heads: int,
-    query: Any,
     shape: Any,
+    query: Any,
     key_codes: Any,
     key_scale: Any,
     key_minimum: Any,
@@ -413,12 +466,13 @@ def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a
 
     Args:
         instructions: See `vector_ir.slot_dots`.
+        room: Of `working_room`.
         first_unit: Units are numbered (row, key/value head, split), the last fastest.
         last_unit: The unit after the last.
         splits: Parts of the tokens.
         heads: Query heads of a key/value head (g).
-        query: (B * H, g * D) float32, times the score's scaling and log2(e).
         shape: H, D, groups, tiles held, tokens.
+        query: (B * H, g * D) float32, times the score's scaling and log2(e).
         key_codes: Bytes of `PackedKeys`, flat; scales and minimums as uint16 bits, flat; values alike.
         key_scale: See `key_codes`.
         key_minimum: See `key_codes`.
@@ -439,18 +493,11 @@ def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a
     kv_heads, dim, groups, tiles, length = shape
     chunks = (dim + 4 * LANES - 1) // (4 * LANES)
     key_tile, value_tile, parameter_tile = TILE * dim // 4, chunks * (TILE // 4) * ROW, groups * TILE
-    digits, words = digit_buffers((heads, DIGITS, dim))
-    weight_digits, weight_words = digit_buffers((groups, heads, DIGITS, TILE))
-    query_factors, query_sums = np.empty(heads, np.float32), np.empty((heads, groups), np.float32)
-    factors, offsets = np.empty((groups, heads), np.float32), np.empty((groups, heads), np.float32)
-    key_dots, value_dots = np.empty(heads * TILE, np.int32), np.empty(heads * 4 * chunks * LANES, np.int32)
-    scores, weights = np.empty((heads, TILE), np.float32), np.empty(TILE, np.float32)
-    state, sums = np.empty((heads, 2), np.float32), np.empty((heads, dim), np.float32)
-    turned_query, shifts, buffer = (
-        np.empty((heads, dim), np.float32),
-        np.empty(heads, np.float32),
-        np.empty(dim, np.float32),
-    )
+    queries, of_scores, of_weights, of_sums = room
+    digits, words, query_factors, query_sums, turned_query, shifts = queries
+    key_dots, scores = of_scores
+    weights, weight_digits, weight_words, factors, offsets, value_dots = of_weights
+    state, sums, buffer = of_sums
     for unit in range(first_unit, last_unit):
         cell, split = unit // splits, unit % splits
         row, kv_head = cell // kv_heads, cell % kv_heads
@@ -529,7 +576,7 @@ def attend(  # noqa: C901  # one loop over tokens with the softmax as it goes: a
             seen = total > np.float32(0)
             lse[unit, head] = (state[head, 0] + np.log2(total)) * LN2 if seen else LOWEST
             scaled(sums[head], np.float32(1) / total if seen else np.float32(0))
-            out[unit, head] = sums[head]
+            copied(sums[head], out[unit, head])
 
 
 @compiled

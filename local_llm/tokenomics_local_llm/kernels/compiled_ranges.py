@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenomics_local_llm.kernels.vector_ir import compiled, larger
+from tokenomics_local_llm.kernels.vector_ir import compiled, compiled_with_arrays, larger
 
 __all__ = ["searched_ranges"]
 
@@ -70,7 +70,7 @@ def centred(values: Any, out: Any) -> Any:
     return mean
 
 
-@compiled
+@compiled_with_arrays
 def searched_ranges(rows: Any, shares: Any, smallest: Any, minimum: Any, step: Any) -> None:
     """Of the ranges between shrunken extremes, each fitted to its own codes, the one of least squared error.
 

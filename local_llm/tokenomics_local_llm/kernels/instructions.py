@@ -31,8 +31,8 @@ class Instructions(StrEnum):
 
 
 _NEEDS: Final = {
-    Instructions.VNNI: frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni"}),
-    Instructions.AVX2: frozenset({"avx2"}),
+    Instructions.VNNI: frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "f16c"}),
+    Instructions.AVX2: frozenset({"avx2", "f16c"}),
     Instructions.GENERIC: frozenset[str](),
 }
 

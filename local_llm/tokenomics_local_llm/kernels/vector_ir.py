@@ -26,12 +26,14 @@ __all__ = [
     "Generic",
     "Vnni",
     "compiled",
+    "compiled_with_arrays",
     "exactly_compiled",
     "exp2",
     "half",
     "larger",
     "rounded",
     "slot_dots",
+    "split_row",
     "widened",
 ]
 
@@ -81,13 +83,23 @@ class Float32(NamedTuple):
     size: int = 4
 
 
+_RELAXED: Final = {"nnan", "ninf", "nsz", "reassoc", "contract"}
+
+
 def compiled(function: Function) -> Function:
     """Compile on first call, keep the machine code on disk, and let other threads run meanwhile.
 
     Sums may be reordered and products fused, but infinities and NaNs are not given: masks use finite numbers.
+
+    No array can be made inside, so that nobody counts references: for a slice that takes as long as some inner loops.
     """
-    relaxed = {"nnan", "ninf", "nsz", "reassoc", "contract"}
-    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=relaxed)(function)
+    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED, _nrt=False)(function)
+    return made
+
+
+def compiled_with_arrays(function: Function) -> Function:
+    """The same for a function that makes arrays."""
+    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED)(function)
     return made
 
 
@@ -320,6 +332,50 @@ def slot_dots(
     return signature, generate
 
 
+_SPLIT_AT_ONCE: Final = 32
+"""Values whose digits fill a vector of AVX2."""
+
+
+@_intrinsic
+def split_row(_context: Any, values: Any, inverse: Any, high: Any, low: Any) -> Any:
+    """Write both digits of `values * inverse`, rounded to integers; return the sum of these.
+
+    As vectors, because LLVM narrows a loop's integers to bytes a few at a time.
+
+    Args:
+        values: float32, contiguous, a multiple of 32 of them, at most 8191 in size after the multiplication.
+        inverse: float32.
+        high: int8, contiguous, as many.
+        low: Likewise: value = 128 * high + low.
+    """
+    signature = types.int32(values, types.float32, high, low)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value_data, high_data, low_data = (
+            _data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3)
+        )
+        floats, ints = _vector(_FLOAT, _SPLIT_AT_ONCE), _vector(_INT, _SPLIT_AT_ONCE)
+        bytes_ = _vector(_BYTE, _SPLIT_AT_ONCE)
+        factor = _broadcast(builder, arguments[1], _SPLIT_AT_ONCE)
+        size = context.make_array(signature.args[0])(context, builder, arguments[0]).nitems
+        total = _zero(builder, ints)
+        with cgutils.for_range(builder, builder.sdiv(size, ir.Constant(size.type, _SPLIT_AT_ONCE))) as loop:
+            at = builder.mul(loop.index, ir.Constant(size.type, _SPLIT_AT_ONCE))
+            row = builder.fmul(_load(builder, builder.gep(value_data, [at]), floats), factor)
+            whole = builder.sub(
+                builder.bitcast(builder.fadd(row, ir.Constant(floats, [_MAGIC] * _SPLIT_AT_ONCE)), ints),
+                _splat(_INT, _SPLIT_AT_ONCE, _MAGIC_BITS),
+            )
+            seven = _splat(_INT, _SPLIT_AT_ONCE, 7)
+            upper = builder.ashr(builder.add(whole, _splat(_INT, _SPLIT_AT_ONCE, 64)), seven)
+            for data, digits in ((high_data, upper), (low_data, builder.sub(whole, builder.shl(upper, seven)))):
+                _store(builder, builder.trunc(digits, bytes_), builder.gep(data, [at]), align=1)
+            builder.store(builder.add(builder.load(total), whole), total)
+        return _call(builder, f"llvm.vector.reduce.add.v{_SPLIT_AT_ONCE}i32", _INT, [builder.load(total)])
+
+    return signature, generate
+
+
 def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return context.make_array(array_type)(context, builder, array).data
 
@@ -328,8 +384,8 @@ def _load(builder: Any, pointer: Any, vector: ir.Type) -> Any:
     return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=1)
 
 
-def _store(builder: Any, value: Any, pointer: Any) -> None:
-    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=4)
+def _store(builder: Any, value: Any, pointer: Any, *, align: int = 4) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=align)
 
 
 def _broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -412,14 +468,23 @@ def _half(builder: Any, bits: Any) -> Any:
     return builder.bitcast(builder.or_(_bits(builder, scaled), sign), _FLOAT)
 
 
+def _half_by_processor(builder: Any, bits: Any) -> Any:
+    """`vcvtph2ps`, which LLVM makes of this where a loop calls it."""
+    return builder.fpext(builder.bitcast(bits, ir.HalfType()), _FLOAT)
+
+
 @_intrinsic
-def half(_context: Any, bits: Any) -> Any:
-    """The float32 that the bits of a finite float16 stand for: numba has no half precision on processors."""
+def half(_context: Any, instructions: Any, bits: Any) -> Any:
+    """The float32 that the bits of a finite float16 stand for: numba has no half precision on processors.
+
+    `instructions` is an instance of `Vnni`, `Avx2` or `Generic`.
+    """
+    widen = _half if instructions.instance_class is Generic else _half_by_processor
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _half(builder, arguments[0])
+        return widen(builder, arguments[1])
 
-    return types.float32(types.uint16), generate
+    return types.float32(instructions, types.uint16), generate
 
 
 def _widen_bfloat(builder: Any, bits: Any) -> Any:
