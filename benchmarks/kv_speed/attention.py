@@ -1,6 +1,6 @@
 """The attention kernel alone beside PyTorch's on bfloat16: one layer of 16 query and 8 key/value heads of 128, 16K.
 
-`hot` reads one layer again and again, so that the codes stay in the processor's last cache where bfloat16 does not;
+`hot` reads one layer 12 times in a row, so that the codes stay in the processor's last cache where bfloat16 does not;
 `cold` goes round 12 layers. The share of the memory's bandwidth is that of the codes and scales read, beside what
 summing half a gigabyte reaches on one core in the same minute.
 
@@ -70,8 +70,8 @@ def measure(instructions: str, tokens: int, rounds: int, layers: int) -> dict[st
     measured: dict[str, Any] = {"read_bytes_per_s": round(bandwidth), "aten": torch.backends.cpu.get_cpu_capability()}
     query = torch.randn(1, HEADS * GROUP, 1, HEAD_DIM).bfloat16()
     for name, count in (("hot", 1), ("cold", layers)):
-        packed = [_packed(tokens) for _ in range(count)]
-        dense = [_dense(tokens) for _ in range(count)]
+        packed = [_packed(tokens) for _ in range(count)] * (layers // count)
+        dense = [_dense(tokens) for _ in range(count)] * (layers // count)
         held = sum(store.nbytes for store in packed[0])
         timings = interleaved(
             {
@@ -82,8 +82,8 @@ def measure(instructions: str, tokens: int, rounds: int, layers: int) -> dict[st
         )
         rows = {arm: timings.figures(arm) | {"times_ours": timings.ratio(arm, "ours")} for arm in timings.cpu}
         seconds = statistics.median(timings.cpu["ours"])
-        rows["ours"]["share_of_bandwidth"] = round(count * held / seconds / bandwidth, 3)
-        measured[name] = {"layers": count, **rows}
+        rows["ours"]["share_of_bandwidth"] = round(layers * held / seconds / bandwidth, 3)
+        measured[name] = {"layers": count, "reads": layers, **rows}
     return measured
 
 

@@ -220,9 +220,7 @@ def dot_heads(
 
 
 @compiled
-def add_scores(
-    instructions: Any, dots: Any, factor: Any, total: Any, scale: Any, minimum: Any, scores: Any
-) -> None:
+def add_scores(instructions: Any, dots: Any, factor: Any, total: Any, scale: Any, minimum: Any, scores: Any) -> None:
     """Add one group's part of the scores of a head and a tile: scale * (q . c) + minimum * sum(q)."""
     for t in range(TILE):
         scale_of_token, minimum_of_token = half(instructions, scale[t]), half(instructions, minimum[t])
@@ -481,7 +479,7 @@ def attend_units(  # noqa: C901  # one loop over tokens with the softmax as it g
         value_minimum: See `key_codes`.
         starts: Tokens of padding at the left of each row, (B,) int64.
         key_rotation: (H or 1, D * D) float32, applied to keys before they were packed; no rows if there is none.
-        key_mean: (H, D) float32, subtracted before that.
+        key_mean: (H or 1, D) float32, subtracted before that.
         value_rotation: See `key_rotation`.
         value_mean: See `key_mean`.
         kind: Of the windows' numbers; see `vector_ir.widened`.
@@ -507,7 +505,8 @@ def attend_units(  # noqa: C901  # one loop over tokens with the softmax as it g
         turned = query[cell]
         shifts[:] = np.float32(0)
         if key_rotation.shape[0]:
-            turn(query[cell], key_mean[kv_head], key_rotation[kv_head % key_rotation.shape[0]], turned_query, shifts)
+            mean, rotation = kv_head % key_mean.shape[0], kv_head % key_rotation.shape[0]
+            turn(query[cell], key_mean[mean], key_rotation[rotation], turned_query, shifts)
             turned = turned_query.reshape(-1)
         split_query(turned, dim, groups, digits, query_factors, query_sums)
         first_tile, last_tile = starts[row] // TILE, (length + TILE - 1) // TILE
@@ -552,7 +551,8 @@ def attend_units(  # noqa: C901  # one loop over tokens with the softmax as it g
         for head in range(heads):
             state[head, 0] += shifts[head]
         if value_rotation.shape[0]:
-            turn_back(sums, state, value_mean[kv_head], value_rotation[kv_head % value_rotation.shape[0]], buffer)
+            mean, rotation = kv_head % value_mean.shape[0], kv_head % value_rotation.shape[0]
+            turn_back(sums, state, value_mean[mean], value_rotation[rotation], buffer)
         if split == 0:
             for window in range(windows.shape[0]):
                 place = windows[window]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tokenomics_local_llm.kernels.algebra import attend_in_torch
 from tokenomics_local_llm.kernels.instructions import Instructions, choose_instructions
-from tokenomics_local_llm.kernels.store import PackedKeys, PackedStore, PackedValues
+from tokenomics_local_llm.kernels.store import PackedKeys, PackedValues
 from tokenomics_local_llm.kernels.turn import Turn
 from tokenomics_local_llm.kernels.window import Window
 
@@ -70,15 +70,15 @@ def decode_attention(
     _check(query, keys, values, windows)
     chosen = _usable(choose_instructions(instructions))
     heads = query.shape[1] // keys.heads
-    scaled = query.detach().float().mul(scaling).reshape(keys.batch, keys.heads, heads, keys.head_dim)
+    grouped = query.detach().float().reshape(keys.batch, keys.heads, heads, keys.head_dim)
     if chosen == Instructions.TORCH:
         out, lse = attend_in_torch(
-            scaled, keys, values, windows=windows, starts=starts, key_turn=key_turn, value_turn=value_turn
+            grouped * scaling, keys, values, windows=windows, starts=starts, key_turn=key_turn, value_turn=value_turn
         )
     else:
         count = torch.get_num_threads() if threads is None else threads
-        turns = *_turn(key_turn, keys), *_turn(value_turn, values)
-        out, lse = _attend_compiled(chosen, scaled, keys, values, windows, starts, turns, count)
+        turns = *_turn(key_turn, keys.head_dim), *_turn(value_turn, keys.head_dim)
+        out, lse = _attend_compiled(chosen, grouped, scaling, keys, values, windows, starts, turns, count)
     return out.reshape(query.shape), lse.reshape(query.shape[:-1])
 
 
@@ -111,8 +111,8 @@ def _usable(chosen: Instructions) -> Instructions:
     tiny = {"batch": 1, "heads": 1, "head_dim": 8, "group_size": 8}
     query = torch.ones(1, 1, 1, 8)
     try:
-        no_turn = _turn(None, PackedKeys(**tiny))
-        _attend_compiled(chosen, query, PackedKeys(**tiny), PackedValues(**tiny), (), None, (*no_turn, *no_turn), 1)
+        turns = *_turn(None, 8), *_turn(None, 8)
+        _attend_compiled(chosen, query, 1.0, PackedKeys(**tiny), PackedValues(**tiny), (), None, turns, 1)
     except Exception as error:  # numba and llvmlite raise many kinds, none of them documented
         _LOGGER.warning("compiling the %s kernels failed, so that PyTorch serves, slower: %s", chosen, error)
         return Instructions.TORCH
@@ -122,6 +122,7 @@ def _usable(chosen: Instructions) -> Instructions:
 def _attend_compiled(
     chosen: Instructions,
     query: Tensor,
+    scaling: float,
     keys: PackedKeys,
     values: PackedValues,
     windows: Sequence[Window],
@@ -139,7 +140,7 @@ def _attend_compiled(
     units = cells * splits
     parts, part_lse = np.empty((cells, splits, heads, dim), np.float32), np.empty((cells, splits, heads), np.float32)
     shape = (keys.heads, dim, keys.groups, keys.tiles, keys.length)
-    scaled = (query * math.log2(math.e)).view(cells, heads * dim).numpy()
+    scaled = (query * (scaling * math.log2(math.e))).view(cells, heads * dim).numpy()
 
     def run(first: int, last: int) -> None:
         compiled_decode.attend(
@@ -150,8 +151,8 @@ def _attend_compiled(
             heads,
             shape,
             scaled,
-            *_flat(keys),
-            *_flat(values),
+            *keys.arrays,
+            *values.arrays,
             _starts(starts, keys.batch),
             *turns,
             kind,
@@ -199,21 +200,13 @@ def _tag(chosen: Instructions) -> Any:
     return kinds[chosen]()
 
 
-def _flat(store: PackedStore) -> tuple[np.ndarray[Any, Any], ...]:
-    return (
-        store.codes.view(-1).numpy(),
-        store.scale.view(torch.uint16).view(-1).numpy(),
-        store.minimum.view(torch.uint16).view(-1).numpy(),
-    )
+def _turn(turn: Turn | None, dim: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return _no_turn(dim) if turn is None else turn.arrays
 
 
-def _turn(turn: Turn | None, store: PackedStore) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Rotation and mean as the compiled code takes them."""
-    heads, dim = store.heads, store.head_dim
-    if turn is None:
-        return np.empty((0, dim * dim), np.float32), np.empty((0, dim), np.float32)
-    mean = torch.zeros(heads, dim) if turn.mean is None else turn.mean.float().contiguous()
-    return turn.rotation.float().contiguous().flatten(1).numpy(), mean.numpy()
+@cache
+def _no_turn(dim: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return np.empty((0, dim * dim), np.float32), np.empty((0, dim), np.float32)
 
 
 def _starts(starts: Tensor | None, batch: int) -> np.ndarray[Any, Any]:
@@ -224,6 +217,25 @@ def _starts(starts: Tensor | None, batch: int) -> np.ndarray[Any, Any]:
 
 def _windows(windows: Sequence[Window], batch: int) -> tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any], Any]:
     """The windows' kind of numbers, their places in memory, what is seen, and what must live as long as they do."""
+    dtype = windows[0].keys.dtype if windows else torch.bfloat16
+    tensors = [tuple(_side_by_side(part, dtype) for part in (window.keys, window.values)) for window in windows]
+    places = np.zeros((_MOST_WINDOWS, 8), np.int64)
+    spans = np.zeros((_MOST_WINDOWS, 2, batch), np.int64)
+    for place, span, window, (keys, values) in zip(places, spans, windows, tensors, strict=False):
+        place[:] = (keys.data_ptr(), *keys.stride()[:3], values.data_ptr(), *values.stride()[:3])
+        span[0] = 0 if window.starts is None else window.starts.numpy()
+        span[1] = keys.shape[2] if window.ends is None else window.ends.numpy()
+    return _kind(dtype), places, spans, tensors
+
+
+def _side_by_side(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    same = tensor if tensor.dtype == dtype else tensor.to(dtype)
+    return same if same.stride(-1) == 1 else same.contiguous()
+
+
+@cache
+def _kind(dtype: torch.dtype) -> Any:
+    """What tells the compiler the windows' numbers, as `_tag` does the instructions."""
     from tokenomics_local_llm.kernels import vector_ir
 
     kinds = {
@@ -231,19 +243,7 @@ def _windows(windows: Sequence[Window], batch: int) -> tuple[Any, np.ndarray[Any
         torch.float16: vector_ir.Float16,
         torch.float32: vector_ir.Float32,
     }
-    dtype = windows[0].keys.dtype if windows else torch.bfloat16
-    tensors = [tuple(_side_by_side(part.to(dtype)) for part in (window.keys, window.values)) for window in windows]
-    places = np.zeros((_MOST_WINDOWS, 8), np.int64)
-    spans = np.zeros((_MOST_WINDOWS, 2, batch), np.int64)
-    for place, span, window, (keys, values) in zip(places, spans, windows, tensors, strict=False):
-        place[:] = (keys.data_ptr(), *keys.stride()[:3], values.data_ptr(), *values.stride()[:3])
-        span[0] = 0 if window.starts is None else window.starts.numpy()
-        span[1] = keys.shape[2] if window.ends is None else window.ends.numpy()
-    return kinds[dtype](), places, spans, tensors
-
-
-def _side_by_side(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    return kinds[dtype]()
 
 
 def _without_sentinel(lse: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

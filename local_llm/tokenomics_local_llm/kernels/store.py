@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import Final, Self
+from typing import Any, Final, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,6 +67,7 @@ class PackedStore(ABC):
         self.codes = torch.zeros(batch, heads, 0, *self._tile_shape(), dtype=torch.uint8)
         self.scale = torch.zeros(batch, heads, 0, self.groups, TILE, dtype=torch.float16)
         self.minimum = torch.zeros_like(self.scale)
+        self._arrays: tuple[Tensor, Any] | None = None
 
     @property
     def groups(self) -> int:
@@ -76,6 +78,14 @@ class PackedStore(ABC):
     def tiles(self) -> int:
         """Tiles that memory is held for."""
         return self.codes.shape[2]
+
+    @property
+    def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Bytes of the codes, and bits of scales and minimums as uint16, flat, as the compiled kernels take them."""
+        if self._arrays is None or self._arrays[0] is not self.codes:  # all three parts are replaced together
+            flat = (self.codes, self.scale.view(torch.uint16), self.minimum.view(torch.uint16))
+            self._arrays = self.codes, tuple(part.view(-1).numpy() for part in flat)
+        return self._arrays[1]
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 __all__ = ["Turn"]
@@ -28,3 +32,10 @@ class Turn:
         """Weighted means of values (B, H, g, D) as if nothing had been done to the values."""
         restored = rows @ self.rotation.mT
         return restored if self.mean is None else restored + self.mean[:, None]
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Rotation (H or 1, D * D) and mean (H or 1, D) as the compiled kernels take them, float32."""
+        rotation = self.rotation.float().contiguous().flatten(1)
+        mean = torch.zeros(1, self.rotation.shape[-1]) if self.mean is None else self.mean.float().contiguous()
+        return rotation.numpy(), mean.numpy()

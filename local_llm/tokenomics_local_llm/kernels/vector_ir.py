@@ -83,7 +83,9 @@ class Float32(NamedTuple):
     size: int = 4
 
 
+_OPTIONS: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _RELAXED: Final = {"nnan", "ninf", "nsz", "reassoc", "contract"}
+_NOT_COUNTING: Final[dict[str, Any]] = {"_nrt": False}  # an option that numba has, and does not document
 
 
 def compiled(function: Function) -> Function:
@@ -93,19 +95,19 @@ def compiled(function: Function) -> Function:
 
     No array can be made inside, so that nobody counts references: for a slice that takes as long as some inner loops.
     """
-    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED, _nrt=False)(function)
+    made: Function = numba.njit(**_OPTIONS, **_NOT_COUNTING, fastmath=_RELAXED)(function)
     return made
 
 
 def compiled_with_arrays(function: Function) -> Function:
     """The same for a function that makes arrays."""
-    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED)(function)
+    made: Function = numba.njit(**_OPTIONS, fastmath=_RELAXED)(function)
     return made
 
 
 def exactly_compiled(function: Function) -> Function:
     """The same with IEEE arithmetic in the order written, so that results equal NumPy's bit for bit."""
-    made: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    made: Function = numba.njit(**_OPTIONS)(function)
     return made
 
 
@@ -351,9 +353,7 @@ def split_row(_context: Any, values: Any, inverse: Any, high: Any, low: Any) -> 
     signature = types.int32(values, types.float32, high, low)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value_data, high_data, low_data = (
-            _data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3)
-        )
+        value_data, high_data, low_data = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3))
         floats, ints = _vector(_FLOAT, _SPLIT_AT_ONCE), _vector(_INT, _SPLIT_AT_ONCE)
         bytes_ = _vector(_BYTE, _SPLIT_AT_ONCE)
         factor = _broadcast(builder, arguments[1], _SPLIT_AT_ONCE)
