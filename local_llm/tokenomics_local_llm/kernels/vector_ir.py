@@ -3,6 +3,9 @@
 numba neither holds vectors in variables nor reaches `vpdpbusd`, and it widens small integers to 64 bits; so the
 inner loop over packed codes and a few scalar steps are written as LLVM IR. The scalar ones are straight-line
 arithmetic that LLVM vectorises when a loop calls them, on any processor.
+
+numba keeps machine code until the file of the compiled function changes, and does not look at this one: after a change
+here, delete `__pycache__` beside it.
 """
 
 from __future__ import annotations
@@ -232,6 +235,17 @@ def _add_in_shorts(builder: Any, cells: Sequence[_Cell], operands: _Operands) ->
     return {cell: builder.load(total) for cell, total in sums.items()}
 
 
+_FETCHED_AHEAD: Final = 2048
+"""Bytes, half a tile of heads of 128: each tile is a page of its own, where the processor does not look ahead."""
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    """Into all caches, for reading; beyond the end of an array it does nothing."""
+    function_type = ir.FunctionType(ir.VoidType(), [pointer.type, _INT, _INT, _INT])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], function_type)
+    builder.call(function, [pointer, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
+
+
 def _zero(builder: Any, vector: ir.Type) -> Any:
     """A variable that is set to 0 here."""
     cell = cgutils.alloca_once(builder, vector)
@@ -317,18 +331,24 @@ def slot_dots(
             where = builder.add(at, builder.add(times(row, 64), ir.Constant(index, 4 * first_lane)))
             return _load(builder, builder.gep(code_data, [where]), vector)
 
-        for first_lane in range(0, LANES, lanes):
-            operands = _Operands(rows=count, codes=partial(codes_from, first_lane), weight=weight)
-            for first_cell in range(0, len(every_cell), plan.cells):
-                sums = plan.add_up(builder, every_cell[first_cell : first_cell + plan.cells], operands)
-                for slot, head in dict.fromkeys((slot, head) for slot, head, _ in sums):
-                    high, low = (sums[slot, head, digit] for digit in range(DIGITS))
-                    total = builder.add(builder.shl(high, _splat(_INT, lanes, 7)), low)
-                    if plan.in_place:
-                        total = builder.ashr(total, _splat(_INT, lanes, 2 * slot))
-                    where = builder.add(out_at, builder.add(times(slot_step, slot), times(head_step, head)))
-                    where = builder.add(where, ir.Constant(index, first_lane))
-                    _store(builder, total, builder.gep(out_data, [where]))
+        def codes_fetching(first_lane: int, row: Any) -> Any:
+            where = builder.add(at, builder.add(times(row, 64), ir.Constant(index, _FETCHED_AHEAD)))
+            _prefetch(builder, builder.gep(code_data, [where]))
+            return codes_from(first_lane, row)
+
+        passes = [(lane, cell) for lane in range(0, LANES, lanes) for cell in range(0, len(every_cell), plan.cells)]
+        for first_lane, first_cell in passes:
+            read = codes_fetching if (first_lane, first_cell) == passes[0] else codes_from
+            operands = _Operands(rows=count, codes=partial(read, first_lane), weight=weight)
+            sums = plan.add_up(builder, every_cell[first_cell : first_cell + plan.cells], operands)
+            for slot, head in dict.fromkeys((slot, head) for slot, head, _ in sums):
+                high, low = (sums[slot, head, digit] for digit in range(DIGITS))
+                total = builder.add(builder.shl(high, _splat(_INT, lanes, 7)), low)
+                if plan.in_place:
+                    total = builder.ashr(total, _splat(_INT, lanes, 2 * slot))
+                where = builder.add(out_at, builder.add(times(slot_step, slot), times(head_step, head)))
+                where = builder.add(where, ir.Constant(index, first_lane))
+                _store(builder, total, builder.gep(out_data, [where]))
         return context.get_dummy_value()
 
     return signature, generate
