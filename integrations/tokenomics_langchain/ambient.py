@@ -35,9 +35,10 @@ class Shown(Protocol):
 class AmbientSpan(Context):
     """The context in which a run's span is current, for as long as the run is open."""
 
+    __slots__ = ("_previous", "_rest", "_run")
+
     def __init__(self, run: Shown, previous: Context) -> None:
         # The dict that this is stays empty; whoever reads it, or copies it, is answered by the methods below.
-        super().__init__()
         self._run: Shown | None = run
         self._previous = previous
         self._rest: Context = previous._rest if isinstance(previous, AmbientSpan) else previous

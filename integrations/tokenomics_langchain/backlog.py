@@ -24,7 +24,8 @@ Report = Callable[[str, Exception], None]
 Step = tuple[Report, Callable[..., None], tuple[Any, ...]]
 """Who is told if it fails, what is called, and with which arguments; a plain tuple, for every event makes one."""
 
-_MAX_STEPS: Final = 256
+# Enough to be warm, and few enough that what they hold on to is free again before the garbage collector meets it.
+_MAX_STEPS: Final = 96
 _DELAY_S: Final = 1.0
 # A step may run code that logs, and logging may ask for the current span in another thread.
 _PATIENCE_S: Final = 1.0

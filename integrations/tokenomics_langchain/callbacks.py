@@ -126,6 +126,11 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             step_kinds=declared_step_kinds(step_kinds),
             report=self._report_failure,
         )
+        # Bound once: one of its own for every event that waits would have the garbage collector run more often.
+        recorder, self._report = self._recorder, self._recorder.report
+        self._chain_started, self._chain_ended = recorder.chain_started, recorder.chain_ended
+        self._model_started, self._model_ended = recorder.model_started, recorder.model_ended
+        self._tool_started, self._tool_ended = recorder.tool_started, recorder.tool_ended
 
     @property
     def open_runs(self) -> int:
@@ -200,7 +205,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 _attach(live)
             else:
                 live.is_agent = is_surely_agent(name, tags, metadata, is_outermost=parent is None)
-            self._add(live, self._recorder.chain_started, live, name, inputs, tags, metadata)
+            self._add(live, self._chain_started, live, name, inputs, tags, metadata)
             if is_node and "ls_integration" not in metadata:
                 live.backlog.drain()  # before the node changes its state in place
         except Exception as error:
@@ -209,7 +214,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has ended."""
         try:
-            self._end(run_id, self._recorder.chain_ended, outputs, clock_ns or perf_counter_ns())
+            self._end(run_id, self._chain_ended, outputs, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_chain_end", error)
 
@@ -276,7 +281,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A call of a model has ended."""
         try:
-            self._end(run_id, self._recorder.model_ended, response, clock_ns or perf_counter_ns())
+            self._end(run_id, self._model_ended, response, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_llm_end", error)
 
@@ -321,7 +326,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             about = serialized or {}
             self._add(
                 live,
-                self._recorder.tool_started,
+                self._tool_started,
                 live,
                 about.get("name", name),
                 about.get("description"),
@@ -336,7 +341,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has ended."""
         try:
-            self._end(run_id, self._recorder.tool_ended, output, clock_ns or perf_counter_ns())
+            self._end(run_id, self._tool_ended, output, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_tool_end", error)
 
@@ -436,7 +441,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             _attach(live)
         self._add(
             live,
-            self._recorder.model_started,
+            self._model_started,
             operation,
             live,
             serialized or {},
@@ -464,7 +469,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     def _add(self, live: LiveRun, step: Callable[..., None], *args: Any) -> None:
         """Have an event recorded when that costs less; what must not wait is recorded now."""
-        live.backlog.add((self._report_failure, step, args))
+        live.backlog.add((self._report, step, args))
         if self._is_prompt:
             live.backlog.drain()
 
@@ -472,7 +477,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         live = self._live.end(run_id)
         if live is None:
             return
-        live.backlog.add((self._report_failure, step, (run_id, *args)))
+        live.backlog.add((self._report, step, (run_id, *args)))
         if self._is_prompt or live.parent is None or live.parent.has_ended:
             live.backlog.drain()
 

@@ -59,7 +59,7 @@ def test_a_bug_of_ours_does_not_reach_the_program(
     agent = create_agent(model, [add])
     untraced = answer(agent, [])
     handler = TokenomicsCallbackHandler()
-    monkeypatch.delattr(handler, "_recorder")
+    monkeypatch.delattr(handler, "_live")
 
     assert answer(agent, [handler]) == untraced
 
@@ -68,7 +68,7 @@ def test_a_failure_is_logged_once_without_its_text(
     model: BaseChatModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = TokenomicsCallbackHandler()
-    monkeypatch.delattr(handler, "_recorder")
+    monkeypatch.delattr(handler, "_live")
     with caplog.at_level(logging.WARNING):
         model.batch(["hello"] * 3, {"callbacks": [handler]})
 
