@@ -64,10 +64,8 @@ class PackedStore(ABC):
         self.batch, self.heads, self.head_dim, self.group_size = batch, heads, head_dim, group_size
         self.length = 0
         """Tokens held (T), the same in every row; padding counts."""
-        self.codes = torch.zeros(batch, heads, 0, *self._tile_shape(), dtype=torch.uint8)
-        self.scale = torch.zeros(batch, heads, 0, self.groups, TILE, dtype=torch.float16)
-        self.minimum = torch.zeros_like(self.scale)
-        self._arrays: tuple[Tensor, Any] | None = None
+        scale = torch.zeros(batch, heads, 0, self.groups, TILE, dtype=torch.float16)
+        self._hold(torch.zeros(batch, heads, 0, *self._tile_shape(), dtype=torch.uint8), scale, torch.zeros_like(scale))
 
     @property
     def groups(self) -> int:
@@ -78,14 +76,6 @@ class PackedStore(ABC):
     def tiles(self) -> int:
         """Tiles that memory is held for."""
         return self.codes.shape[2]
-
-    @property
-    def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Bytes of the codes, and bits of scales and minimums as uint16, flat, as the compiled kernels take them."""
-        if self._arrays is None or self._arrays[0] is not self.codes:  # all three parts are replaced together
-            flat = (self.codes, self.scale.view(torch.uint16), self.minimum.view(torch.uint16))
-            self._arrays = self.codes, tuple(part.view(-1).numpy() for part in flat)
-        return self._arrays[1]
 
     @property
     def nbytes(self) -> int:
@@ -123,9 +113,7 @@ class PackedStore(ABC):
 
     def select(self, rows: Tensor) -> None:
         """Keep `rows` of the batch in this order; a row may come more than once (beam search, repeats)."""
-        self.codes, self.scale, self.minimum = (
-            part.index_select(0, rows) for part in (self.codes, self.scale, self.minimum)
-        )
+        self._hold(*(part.index_select(0, rows) for part in (self.codes, self.scale, self.minimum)))
         self.batch = self.codes.shape[0]
 
     def snapshot(self) -> Self:
@@ -154,6 +142,13 @@ class PackedStore(ABC):
     def _unpack(self, tiles: Tensor) -> Tensor:
         """Tiles to codes (B, H, tokens, D) 0..3."""
 
+    def _hold(self, codes: Tensor, scale: Tensor, minimum: Tensor) -> None:
+        self.codes, self.scale, self.minimum = codes, scale, minimum
+        self.arrays: tuple[np.ndarray[Any, Any], ...] = tuple(
+            part.view(-1).numpy() for part in (codes, scale.view(torch.uint16), minimum.view(torch.uint16))
+        )
+        """Bytes of the codes, and bits of scales and minimums, flat, as the compiled kernels take them."""
+
     def _check(self, codes: Tensor, scale: Tensor, minimum: Tensor) -> None:
         tokens = codes.shape[2] if codes.ndim == 4 else 0
         expected = (self.batch, self.heads, tokens, self.head_dim // 4)
@@ -171,9 +166,11 @@ class PackedStore(ABC):
             return
         # The first tokens get just the room they need: a prompt is long, and what follows it is short.
         more = max(needed, self.tiles + self.tiles // _GROWTH) - self.tiles
-        self.codes, self.scale, self.minimum = (
-            torch.cat([part, part.new_zeros(*part.shape[:2], more, *part.shape[3:])], dim=2)
-            for part in (self.codes, self.scale, self.minimum)
+        self._hold(
+            *(
+                torch.cat([part, part.new_zeros(*part.shape[:2], more, *part.shape[3:])], dim=2)
+                for part in (self.codes, self.scale, self.minimum)
+            )
         )
 
     def _write(self, first: int, codes: Tensor, scale: Tensor, minimum: Tensor) -> None:
@@ -181,7 +178,7 @@ class PackedStore(ABC):
         last = first + codes.shape[2]
         tiles = slice(first // TILE, -(-last // TILE))
         inside = slice(first - tiles.start * TILE, last - tiles.start * TILE)
-        self.codes, self.scale, self.minimum = (writable(part) for part in (self.codes, self.scale, self.minimum))
+        self._hold(*(writable(part) for part in (self.codes, self.scale, self.minimum)))
         unpacked = self._unpack(self.codes[:, :, tiles])
         unpacked[:, :, inside] = _split(codes, 3).flatten(-2)
         self.codes[:, :, tiles] = self._pack(unpacked.unflatten(2, (-1, TILE)))
