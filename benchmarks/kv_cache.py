@@ -7,7 +7,8 @@ threads, in turns in one process. Ratios are of processor time, by round, with q
 attention: the attention kernel alone beside PyTorch's, with AVX-512 VNNI and with AVX2.
 end_to_end: SmolLM2 goes on with a novel, a process a cache; needs ../shared/data.
 
-QuantizedCache is measured where its backend is installed. Cases whose bfloat16 caches would not fit into a fifth of the
+The backends of QuantizedCache, OpenVINO and llama.cpp are installed into `.venv-peers` first, the last of which is
+compiled; what cannot be installed is named and left out. Cases whose bfloat16 caches would not fit into a fifth of the
 memory are left out, and named. The last line of stdout is one JSON document; the exit status is 1 if a check does not
 hold.
 """
@@ -30,6 +31,7 @@ from closing import Check, close
 from kv_speed.attention import attention
 from kv_speed.decoding import BYTES_OF_A_TOKEN, Case, decoding, missing_backends
 from kv_speed.end_to_end import end_to_end
+from peer_packages import QUANTIZED_CACHES, restart_with
 from shared_data import FOLDER
 
 SECTIONS = ("decoding", "attention", "end_to_end")
@@ -40,12 +42,15 @@ MEMORY_SHARE = 0.2  # for one bfloat16 cache: two are held at a time, and Dynami
 
 def main() -> None:
     options = _options()
+    if options.peers:
+        restart_with(QUANTIZED_CACHES)
     figures: dict[str, Any] = {}
     checks: list[Check] = []
     for section in options.section or SECTIONS:
         if section == "decoding":
             cases = list(_cases(options))
-            figures[section], found = decoding([case for case in cases if _fits(case)], rounds=options.rounds)
+            fitting = [case for case in cases if _fits(case)]
+            figures[section], found = decoding(fitting, rounds=options.rounds, runtimes=options.peers)
             figures["too_large_for_this_memory"] = [case.name for case in cases if not _fits(case)]
             checks += found
         elif section == "attention":
@@ -80,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", help="1 and 2 by default, where there are two processors")
     parser.add_argument("--rounds", type=int, help="measured steps of every cache (24, or 6 if quick)")
     parser.add_argument("--quick", action="store_true", help="short contexts, one thread, few rounds")
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="install and measure no other packages")
     parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the public data sets (%(default)s)")
     options = parser.parse_args()
     options.rounds = options.rounds or (6 if options.quick else 24)

@@ -3,7 +3,7 @@
 The same code as `tokenomics-llm eval`, on fixed texts: public-domain novels, two to calibrate on and three to score.
 Each is read in chunks of 256 tokens against the cache of all before them, and the last two thirds are scored. One-shot
 perplexity would measure nothing: while a prompt is read, attention still sees exact keys. Every arm is run here, on the
-same texts, beside the full cache.
+same texts, beside the full cache; the backends of transformers' QuantizedCache are installed into `.venv-peers` first.
 
 Perplexity is given as a ratio to the full cache's, with the mean and the spread over the texts. With --records a run
 that was killed goes on. The last line of stdout is one JSON document; the exit status is 1 if a check does not hold.
@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from closing import Check, close
 from novels import novel_tokens
+from peer_packages import QUANTIZED_CACHES, restart_with
 from tokenomics_local_llm import LocalModel, load_model
 from tokenomics_local_llm.evaluation.arms import OURS, PUBLISHED, arms, fit, missing_peers
 from tokenomics_local_llm.evaluation.calibrated import kept_moments
@@ -39,6 +40,8 @@ _HELD_OUT = ("Gaskell_Lovers_1863.txt", "James_Tragic_1890.txt", "Lawrence_Women
 
 def main() -> None:
     options = _options()
+    if options.peers:
+        restart_with(QUANTIZED_CACHES)
     torch.set_num_threads(options.threads)
     local = load_model(dtype="float32", device="cpu")
     texts = {name: _tokens(local, options.data, name, options.context) for name in _HELD_OUT[: options.texts]}
@@ -81,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=len(_HELD_OUT), help="how many to score (%(default)s)")
     parser.add_argument("--calibration-tokens", type=int, default=16384, help="of both novels (%(default)s)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="install no other packages")
     parser.add_argument("--arms", nargs="*", help="only these, by name")
     parser.add_argument("--records", type=Path, help="file of what was measured, to go on from")
     return parser.parse_args()

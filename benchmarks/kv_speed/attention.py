@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from closing import Check
-from kv_speed.clock import interleaved
+from kv_speed.clock import interleaved, timed
 from separate_process import measured_apart
 from tokenomics_local_llm.kernels import (
     Instructions,
@@ -75,8 +75,8 @@ def measure(instructions: str, tokens: int, rounds: int, layers: int) -> dict[st
         held = sum(store.nbytes for store in packed[0])
         timings = interleaved(
             {
-                "ours": _ours(query, packed, instructions),
-                **{arm: _sdpa(query, dense, grouped=arm != SDPA[0]) for arm in SDPA},
+                "ours": timed(_ours(query, packed, instructions)),
+                **{arm: timed(_sdpa(query, dense, grouped=arm != SDPA[0])) for arm in SDPA},
             },
             rounds=rounds,
         )

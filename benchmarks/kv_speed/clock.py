@@ -8,7 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Timings", "interleaved"]
+__all__ = ["Arm", "Taken", "Timings", "interleaved", "timed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What one round of an arm took, in seconds."""
+
+    cpu: float
+    """Processor time of all threads together."""
+    wall: float
+
+
+Arm = Callable[[], Taken]
+"""One round of what is timed, here or in another process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +46,26 @@ class Timings:
         return {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
 
 
-def interleaved(arms: Mapping[str, Callable[[], Any]], *, rounds: int, warmup: int = 2) -> Timings:
+def timed(step: Callable[[], object]) -> Arm:
+    """An arm of what runs in this process."""
+
+    def run() -> Taken:
+        start, used = time.perf_counter(), time.process_time()
+        step()
+        return Taken(cpu=time.process_time() - used, wall=time.perf_counter() - start)
+
+    return run
+
+
+def interleaved(arms: Mapping[str, Arm], *, rounds: int, warmup: int = 2) -> Timings:
     """Run every arm once a round, first unmeasured ones."""
-    cpu: dict[str, list[float]] = {name: [] for name in arms}
-    wall: dict[str, list[float]] = {name: [] for name in arms}
+    taken: dict[str, list[Taken]] = {name: [] for name in arms}
     for turn in range(-warmup, rounds):
-        for name, step in arms.items():
-            start, used = time.perf_counter(), time.process_time()
-            step()
-            used, passed = time.process_time() - used, time.perf_counter() - start
+        for name, arm in arms.items():
+            one = arm()
             if turn >= 0:
-                cpu[name].append(used)
-                wall[name].append(passed)
-    return Timings(cpu=cpu, wall=wall)
+                taken[name].append(one)
+    return Timings(
+        cpu={name: [one.cpu for one in every] for name, every in taken.items()},
+        wall={name: [one.wall for one in every] for name, every in taken.items()},
+    )

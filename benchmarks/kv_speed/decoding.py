@@ -2,15 +2,18 @@
 
 A step reads one token a sequence, and its cache grows by it. Caches are filled with random keys and values instead of
 by a prompt. Ours is filled with few thousand tokens whose codes are then repeated: how fast codes are read does not
-depend on what they are.
+depend on what they are. Other runtimes step in processes of their own, in the same turns.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib.util
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,20 +23,19 @@ from transformers import (
     DynamicCache,
     PreTrainedModel,
     QuantizedCache,
-    Qwen3Config,
-    Qwen3ForCausalLM,
     StaticCache,
 )
 
 from closing import Check
-from kv_speed.clock import interleaved
+from kv_speed.clock import Arm, Timings, interleaved, timed
+from kv_speed.qwen import HEAD_DIM, HEADS, LAYERS, VOCABULARY, random_qwen
+from kv_speed.runtimes import RUNTIMES, RuntimeProcess
 from tokenomics_local_llm.model import cache_argument
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, Rotations, calibrate, fold_value_rotations
 from tokenomics_local_llm.oscar.cache import OscarLayer
 
 __all__ = ["BACKENDS", "OURS", "Case", "decoding", "missing_backends"]
 
-LAYERS, HEADS, HEAD_DIM = 4, 8, 128
 BYTES_OF_A_TOKEN = LAYERS * HEADS * HEAD_DIM * 2 * 2  # keys and values, bfloat16
 OURS = "ours"
 DYNAMIC, STATIC = "DynamicCache", "StaticCache"
@@ -72,24 +74,27 @@ class Subject:
 
     @classmethod
     def random(cls) -> Subject:
-        torch.manual_seed(0)
-        config = Qwen3Config(
-            vocab_size=32_000, hidden_size=1024, intermediate_size=3072, num_hidden_layers=LAYERS,
-            num_attention_heads=16, num_key_value_heads=HEADS, head_dim=HEAD_DIM, max_position_embeddings=262_144,
-        )  # fmt: skip
-        model: Any = Qwen3ForCausalLM(config)
-        model.to(torch.bfloat16).train(False)
-        rotations = calibrate(model, [torch.randint(0, 32_000, (1024,))])
+        model = random_qwen(torch.bfloat16)
+        rotations = calibrate(model, [torch.randint(0, VOCABULARY, (1024,))])
         return cls(model=model, rotations=fold_value_rotations(model, rotations))
 
 
-def decoding(cases: list[Case], *, rounds: int) -> tuple[dict[str, Any], list[Check]]:
-    """Figures of every case, and what is promised of them; each is printed as it comes."""
+def decoding(cases: list[Case], *, rounds: int, runtimes: bool) -> tuple[dict[str, Any], list[Check]]:
+    """Figures of every case, and what is promised of them; each is printed as it comes.
+
+    Args:
+        cases: What to measure.
+        rounds: Steps of each cache.
+        runtimes: Also measure other runtimes, which are installed if they are not.
+    """
     subject = Subject.random()
+    folders = {runtime.name: runtime.packages.folder() for runtime in RUNTIMES} if runtimes else {}
     figures: dict[str, Any] = {}
     checks: list[Check] = []
     for case in cases:
-        figures[case.name] = _measure(subject, case, rounds)
+        with ExitStack() as stack:
+            others = list(_others(case, folders, stack))
+            figures[case.name] = _measure(subject, case, rounds, others)
         _show(case, figures[case.name])
         checks += _checks(case, figures[case.name])
         gc.collect()
@@ -101,26 +106,47 @@ def missing_backends() -> list[str]:
     return [backend for backend, (module, _) in BACKENDS.items() if not importlib.util.find_spec(module)]
 
 
-def _measure(subject: Subject, case: Case, rounds: int) -> dict[str, Any]:
+def _others(case: Case, folders: dict[str, Path | None], stack: ExitStack) -> Iterator[RuntimeProcess]:
+    """Filled; one that ends before it is so is named on stderr, and left out."""
+    for runtime in RUNTIMES:
+        for kept_as in runtime.formats(batch=case.batch, context=case.context):
+            if folder := folders.get(runtime.name):
+                try:
+                    process = RuntimeProcess(runtime, kept_as, case.batch, case.context, case.threads, folder)
+                except RuntimeError as error:
+                    print(f"{case.name}: {error}", file=sys.stderr)
+                    continue
+                stack.callback(process.close)
+                yield process
+
+
+def _measure(subject: Subject, case: Case, rounds: int, others: list[RuntimeProcess]) -> dict[str, Any]:
     torch.set_num_threads(case.threads)
     caches = dict(_caches(subject, case, rounds))
-    ids = torch.randint(0, 32_000, (case.batch, 1))
-    steps = {name: _step(subject.model, cache, ids, name) for name, cache in caches.items()}
-    held = {name: _held_bytes(cache) for name, cache in caches.items()}
-    timings = interleaved(steps, rounds=rounds)
-    figures: dict[str, Any] = {
-        name: {
-            **timings.figures(name),
-            "times_ours": timings.ratio(name, OURS),
-            "bytes": held[name],
-            "bytes_below_bf16": round(BYTES_OF_A_TOKEN * case.batch * case.context / held[name], 3),
-        }
-        for name in caches
-    }
+    ids = torch.randint(0, VOCABULARY, (case.batch, 1))
+    arms = {name: _arm(subject.model, cache, ids, name) for name, cache in caches.items()}
+    held: dict[str, int | None] = {name: _held_bytes(cache) for name, cache in caches.items()}
+    figures: dict[str, Any] = {name: {} for name in caches}
+    for process in others:
+        name = f"{process.runtime.name} {process.kept_as}"
+        arms[name], held[name] = process.step, process.ready["bytes"]
+        figures[name] = {"logits_off": process.ready["logits_off"]}
+    timings = interleaved(arms, rounds=rounds)
+    for name, row in figures.items():
+        row |= _row(timings, name, held[name], BYTES_OF_A_TOKEN * case.batch * case.context)
     ours: Any = caches[OURS]
     figures[OURS]["bytes_after_all_steps"] = ours.nbytes()
     figures[OURS]["cpu_ms_mean"] = round(1e3 * sum(timings.cpu[OURS]) / rounds, 3)
     return figures
+
+
+def _row(timings: Timings, name: str, held: int | None, in_bfloat16: int) -> dict[str, Any]:
+    return {
+        **timings.figures(name),
+        "times_ours": timings.ratio(name, OURS),
+        "bytes": held,
+        "bytes_below_bf16": None if held is None else round(in_bfloat16 / held, 3),
+    }
 
 
 def _caches(subject: Subject, case: Case, rounds: int) -> Iterator[tuple[str, Cache]]:
@@ -170,7 +196,7 @@ def _repeated(name: str, part: Tensor, more: int) -> Tensor:
     return part.repeat(1, 1, -(-(tokens + more) // tokens), 1)[:, :, : tokens + more]
 
 
-def _step(model: PreTrainedModel, cache: Cache, ids: Tensor, name: str) -> Callable[[], None]:
+def _arm(model: PreTrainedModel, cache: Cache, ids: Tensor, name: str) -> Arm:
     argument = {cache_argument(model): cache}
     implementation = OSCAR_ATTENTION if name == OURS else "sdpa"
 
@@ -179,7 +205,7 @@ def _step(model: PreTrainedModel, cache: Cache, ids: Tensor, name: str) -> Calla
         model.config._attn_implementation = implementation  # what `set_attn_implementation` does, without its search
         model(input_ids=ids, **argument)
 
-    return step
+    return timed(step)
 
 
 def _held_bytes(cache: Any) -> int:
@@ -207,9 +233,10 @@ def _show(case: Case, figures: dict[str, Any]) -> None:
     for name, row in figures.items():
         ratio = row["times_ours"]
         low, high = ratio["quartiles"]
+        held = f"{row['bytes'] / 1e6:10.1f} MB{row['bytes_below_bf16']:7.2f} x below bf16" if row["bytes"] else ""
         print(
             f"  {name:24}{row['cpu_ms']:10.2f} ms CPU{row['wall_ms']:10.2f} ms{ratio['median']:8.2f} x ours "
-            f"({low:.2f}..{high:.2f}){row['bytes'] / 1e6:10.1f} MB{row['bytes_below_bf16']:7.2f} x below bf16",
+            f"({low:.2f}..{high:.2f}){held}",
             flush=True,
         )
 
