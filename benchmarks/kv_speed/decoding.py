@@ -2,7 +2,8 @@
 
 A step reads one token a sequence, and its cache grows by it. Caches are filled with random keys and values instead of
 by a prompt. Ours is filled with few thousand tokens whose codes are then repeated: how fast codes are read does not
-depend on what they are. Other runtimes step in processes of their own, in the same turns.
+depend on what they are. The model multiplies one row as `LocalModel` does, whatever the cache. Other runtimes step in
+processes of their own, in the same turns.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from kv_speed.clock import Arm, Timings, interleaved, timed
 from kv_speed.qwen import HEAD_DIM, HEADS, LAYERS, VOCABULARY, random_qwen
 from kv_speed.runtimes import RUNTIMES, RuntimeProcess
 from tokenomics_local_llm.model import cache_argument
+from tokenomics_local_llm.one_row import one_row_by_itself
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, Rotations, calibrate, fold_value_rotations
 from tokenomics_local_llm.oscar.cache import OscarLayer
 
@@ -203,7 +205,8 @@ def _arm(model: PreTrainedModel, cache: Cache, ids: Tensor, name: str) -> Arm:
     @torch.inference_mode()
     def step() -> None:
         model.config._attn_implementation = implementation  # what `set_attn_implementation` does, without its search
-        model(input_ids=ids, **argument)
+        with one_row_by_itself(ids.numel(), model.dtype, model.device):
+            model(input_ids=ids, **argument)
 
     return timed(step)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerFast
 
 from tokenomics_local_llm.errors import ModelLoadError
+from tokenomics_local_llm.one_row import one_row_by_itself
 from tokenomics_local_llm.oscar.attending import attending_by
 from tokenomics_local_llm.oscar.cache import OSCAR_ATTENTION, OscarCache
 from tokenomics_local_llm.smollm2 import SMOLLM2, load_smollm2
@@ -83,7 +84,8 @@ class LocalModel:
             The logits of the token after the last one, (V,), float32 on the CPU.
         """
         input_ids = torch.tensor([tokens], device=self.model.device)
-        with self.alone(), self._attending_to(cache):
+        rows = one_row_by_itself(len(tokens), self.model.dtype, self.model.device)
+        with self.alone(), self._attending_to(cache), rows:
             output = self.model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **{self._cache_argument: cache})
         logits: Tensor = output.logits[0, -1].float().cpu()
         return logits
