@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import torch
 
 __all__ = ["one_row_by_itself"]
+
+_ONEDNN: Final[Any] = torch.backends.mkldnn
 
 
 class _Switch:
@@ -33,10 +35,10 @@ class _Switch:
             self._running[gains] += change
             off = bool(self._running[True]) and not self._running[False]
             if off and self._found is None:
-                self._found = torch.backends.mkldnn.enabled
-                torch.backends.mkldnn.enabled = False
+                self._found = _ONEDNN.enabled
+                _ONEDNN.enabled = False
             elif not off and self._found is not None:
-                torch.backends.mkldnn.enabled = self._found
+                _ONEDNN.enabled = self._found
                 self._found = None
 
 

@@ -14,13 +14,14 @@ from tokenomics_local_llm.kv_cache import full_cache
 from tokenomics_local_llm.one_row import one_row_by_itself
 
 CPU = torch.device("cpu")
+ONEDNN: Any = torch.backends.mkldnn
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    before = torch.backends.mkldnn.enabled
+    before = ONEDNN.enabled
     yield
-    assert torch.backends.mkldnn.enabled == before
+    assert ONEDNN.enabled == before
 
 
 def _pass(rows: int = 1, dtype: torch.dtype = torch.bfloat16, device: torch.device = CPU) -> Any:
@@ -29,7 +30,7 @@ def _pass(rows: int = 1, dtype: torch.dtype = torch.bfloat16, device: torch.devi
 
 def test_one_row_is_multiplied_without_onednn() -> None:
     with _pass():
-        assert not torch.backends.mkldnn.enabled
+        assert not ONEDNN.enabled
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_one_row_is_multiplied_without_onednn() -> None:
 )
 def test_other_passes_keep_onednn(other: dict[str, Any]) -> None:
     with _pass(**other):
-        assert torch.backends.mkldnn.enabled
+        assert ONEDNN.enabled
 
 
 def test_prompt_has_onednn_while_other_texts_are_written() -> None:
@@ -45,34 +46,34 @@ def test_prompt_has_onednn_while_other_texts_are_written() -> None:
         for _ in range(2):
             writing.enter_context(_pass())
         with _pass(rows=512):
-            assert torch.backends.mkldnn.enabled
-        assert not torch.backends.mkldnn.enabled
+            assert ONEDNN.enabled
+        assert not ONEDNN.enabled
 
 
 def test_text_that_begins_while_a_prompt_is_read_waits_for_its_end() -> None:
     with ExitStack() as reading:
         reading.enter_context(_pass(rows=512))
         with _pass():
-            assert torch.backends.mkldnn.enabled
+            assert ONEDNN.enabled
             reading.close()
-            assert not torch.backends.mkldnn.enabled
+            assert not ONEDNN.enabled
 
 
-def test_switch_that_the_program_has_set_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.backends.mkldnn.enabled = False
+def test_switch_that_the_program_has_set_stays_as_it_is() -> None:
+    ONEDNN.enabled = False
     try:
         with _pass(), _pass(rows=2):
-            assert not torch.backends.mkldnn.enabled
-        assert not torch.backends.mkldnn.enabled
+            assert not ONEDNN.enabled
+        assert not ONEDNN.enabled
     finally:
-        torch.backends.mkldnn.enabled = True
+        ONEDNN.enabled = True
 
 
 def test_pass_that_fails_gives_onednn_back() -> None:
     with pytest.raises(RuntimeError, match="no memory"), _pass():
         raise RuntimeError("no memory")
 
-    assert torch.backends.mkldnn.enabled
+    assert ONEDNN.enabled
 
 
 def test_logits_agree_with_those_of_onednn(smollm2: LocalModel) -> None:
