@@ -22,8 +22,7 @@ from novels import novel_tokens
 from separate_process import measured_apart
 from tokenomics_local_llm import HeldCache, LocalModel, load_model
 from tokenomics_local_llm.diffusion_blocks.probe import forget_peak, peak_resident_bytes
-from tokenomics_local_llm.model import cache_argument
-from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, calibrate, load_rotations, save_rotations
+from tokenomics_local_llm.oscar import OscarCache, calibrate, load_rotations, save_rotations
 
 __all__ = ["end_to_end"]
 
@@ -72,7 +71,7 @@ def run_arm(arm: str, folder: Path, novels: Path, context: int, tokens: int) -> 
     cache = _cache(local, arm, folder)
     start = time.perf_counter()
     for chunk in torch.split(prompt[:-1], CHUNK):
-        _logits(local, chunk, cache)
+        local.next_logits(chunk.tolist(), cache)
     read = time.perf_counter() - start
     held = HeldCache.of(cache).nbytes
     start, used = time.perf_counter(), time.process_time()
@@ -99,21 +98,13 @@ def run_arm(arm: str, folder: Path, novels: Path, context: int, tokens: int) -> 
 def _cache(local: LocalModel, arm: str, folder: Path) -> Cache:
     if arm == FULL:
         return DynamicCache(config=local.model.config)
-    local.model.set_attn_implementation(OSCAR_ATTENTION)
     return OscarCache.for_model(local.model, load_rotations(_rotations(folder)))
-
-
-@torch.inference_mode()
-def _logits(local: LocalModel, tokens: Tensor, cache: Cache) -> Tensor:
-    more = {cache_argument(local.model): cache}
-    logits: Tensor = local.model(input_ids=tokens[None], logits_to_keep=1, **more).logits
-    return logits[0, -1]
 
 
 def _write(local: LocalModel, token: int, cache: Cache, count: int) -> list[int]:
     written = []
     for _ in range(count):
-        token = int(_logits(local, torch.tensor([token]), cache).argmax())
+        token = int(local.next_logits([token], cache).argmax())
         written.append(token)
     return written
 
@@ -122,7 +113,7 @@ def _forced_agreement(local: LocalModel, cache: Cache, prompt: Tensor, folder: P
     """How often ours would write the full cache's next token after the full cache's tokens."""
     expected: list[int] = json.loads(_written(folder).read_text(encoding="utf-8"))
     given = [int(prompt[-1]), *expected[:-1]]
-    same = [int(_logits(local, torch.tensor([token]), cache).argmax()) for token in given]
+    same = [int(local.next_logits([token], cache).argmax()) for token in given]
     return round(sum(one == other for one, other in zip(same, expected, strict=True)) / len(expected), 4)
 
 
