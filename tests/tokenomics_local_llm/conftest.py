@@ -73,3 +73,9 @@ def tiny(make_model: Callable[..., LocalModel]) -> LocalModel:
 def smollm2() -> LocalModel:
     """SmolLM2-135M-Instruct from the wheel."""
     return load_model()
+
+
+@pytest.fixture(scope="session")
+def single_precision() -> LocalModel:
+    """The same, computed in float32 on every machine."""
+    return load_model(dtype="float32")

@@ -31,7 +31,8 @@ class Recorder:
         return self.caches[-1].get_seq_length()
 
 
-@pytest.mark.parametrize("model", ["tiny", "smollm2"])
+# In single precision: bfloat16's steps are computed otherwise than transformers', and near ties may go either way.
+@pytest.mark.parametrize("model", ["tiny", "single_precision"])
 def test_greedy_text_is_that_of_transformers(model: str, request: pytest.FixtureRequest) -> None:
     llm: LocalModel = request.getfixturevalue(model)
     prompt = torch.tensor([llm.encode(PROMPT)])
