@@ -112,6 +112,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         )
         shared = shared_by(tracer_provider, max_open=max_open_runs, idle_limit_s=idle_limit_s)
         self._shared, self._runs, self._live = shared, shared.runs, shared.runs.live
+        self.model_starts: Callable[[UUID], None] | None = None
+        """Told of every call of a chat model that starts, once it is recorded."""
         declared = Planners(planners)
         # Content and plans are read when they are reported: they may be of any size, and may change.
         self._is_prompt = bool(capture) or bool(declared)
@@ -242,6 +244,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
                 lambda: input_content(sent),
                 **kwargs,
             )
+            if self.model_starts is not None:
+                self.model_starts(run_id)
         except Exception as error:
             self._report_failure("on_chat_model_start", error)
 

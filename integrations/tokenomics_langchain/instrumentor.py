@@ -36,7 +36,8 @@ class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     Its entry point is named `tokenomics_langchain`, by which `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` switches it off.
     """
 
-    _listeners: tuple[Listener, ...] = ()
+    _listener: Listener | None = None
+    _handler: TokenomicsCallbackHandler | None = None
     _frames: ModelFrames | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -54,14 +55,17 @@ class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             raise ValueError(f"got a handler together with {', '.join(options)}: give these to the handler")
         tracing = handler or TokenomicsCallbackHandler(**options)
 
-        self._frames = ModelFrames(tracing.find_live)
+        self._handler, self._frames = tracing, ModelFrames(tracing.find_live)
         self._frames.install()
-        self._listeners = (listen(tracing), listen(self._frames.stream_starts))
+        tracing.model_starts = self._frames.model_starts
+        self._listener = listen(tracing)
 
     def _uninstrument(self, **_: Any) -> None:
         """Stop to trace."""
-        for listener in self._listeners:
-            listener.stop()
+        if self._listener is not None:
+            self._listener.stop()
+        if self._handler is not None:
+            self._handler.model_starts = None
         if self._frames is not None:
             self._frames.remove()
-        self._listeners, self._frames = (), None
+        self._listener = self._handler = self._frames = None

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -66,28 +65,6 @@ class _Stream:
             otel_context.attach(self._outside)
 
 
-class _StreamStarts(BaseCallbackHandler):
-    """Hears which run a stream begins with. It has to hear of it after the handler that records the run."""
-
-    raise_error = False
-    run_inline = True
-    # As properties, which they are in the class above, they would be called for every event.
-    ignore_llm = True
-    ignore_chat_model = False
-    ignore_chain = True
-    ignore_agent = True
-    ignore_retriever = True
-
-    def __init__(self, find_run: FindRun) -> None:
-        self._find_run = find_run
-
-    def on_chat_model_start(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """A model call starts; if in a stream's first step, then it is the stream's own, for others come later."""
-        if (stream := _beginning.get()) is not None:
-            _beginning.set(None)
-            stream.begin(self._find_run(run_id))
-
-
 class ModelFrames:
     """Makes the spans of all chat model calls current in their frames, from `install` to `remove`.
 
@@ -96,10 +73,17 @@ class ModelFrames:
     """
 
     def __init__(self, find_run: FindRun) -> None:
-        self.stream_starts: BaseCallbackHandler = _StreamStarts(find_run)
-        """Has to listen to all runs, as the last handler."""
         self._find_run = find_run
         self._wrapped: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+
+    def model_starts(self, run_id: UUID) -> None:
+        """A model call starts; if in a stream's first step, then it is the stream's own, for others come later.
+
+        Has to be called for all model calls, once each is recorded.
+        """
+        if (stream := _beginning.get()) is not None:
+            _beginning.set(None)
+            stream.begin(self._find_run(run_id))
 
     def install(self) -> None:
         """Wrap the methods of `BaseChatModel` in which models work."""

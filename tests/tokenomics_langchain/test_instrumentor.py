@@ -195,7 +195,7 @@ def test_uninstrument_leaves_everything_as_it_was(
     before = surfaces()
     instrumentor.instrument(handler=handler)
     changed = [name for name, value in surfaces().items() if before.get(name) is not value]
-    assert len(changed) == 8
+    assert len(changed) == 7
     instrumentor.uninstrument()
     after = surfaces()
     assert list(after) == list(before)
