@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["QUANTIZED_CACHES", "PeerPackages", "restart_with"]
+__all__ = ["FOLDERS", "QUANTIZED_CACHES", "PeerPackages", "environment_with", "restart_with"]
 
 FOLDERS: Final = Path(__file__).parents[1] / ".venv-peers"
+"""Where all of them are, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +64,16 @@ QUANTIZED_CACHES: Final = PeerPackages(
 """The backends of transformers' QuantizedCache."""
 
 
+def environment_with(folder: Path) -> dict[str, str]:
+    """This process's variables, for one that can also import what is in a folder."""
+    paths = filter(None, [str(folder), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def restart_with(packages: PeerPackages) -> None:
     """Go on in a process that can import them: transformers looks for its backends while it is imported."""
     folder = packages.folder()
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if folder is None or str(folder) in paths:
+    if folder is None or str(folder) in sys.path:
         return
-    joined = os.pathsep.join(filter(None, [str(folder), *paths]))
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONPATH": joined})
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment_with(folder))

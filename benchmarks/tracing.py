@@ -28,14 +28,12 @@ import math
 import random
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from scipy import stats
@@ -118,7 +116,6 @@ class Bench:
     """The interpreter of each environment."""
     packages: dict[str, str]
     """The tracer's package of each environment."""
-    logs: Path
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     """What each environment has installed, filled when a process of it starts."""
 
@@ -133,10 +130,7 @@ class Bench:
 
     def _start(self, configuration: Configuration, stack: ExitStack) -> WorkerProcess:
         home = configuration.home
-        with tempfile.NamedTemporaryFile(dir=self.logs, delete=False) as log:
-            worker = WorkerProcess(
-                configuration, python=self.pythons[home], package=self.packages[home], log=Path(log.name)
-            )
+        worker = WorkerProcess(configuration, python=self.pythons[home], package=self.packages[home])
         stack.callback(worker.stop)
         return worker
 
@@ -356,11 +350,10 @@ def main() -> None:
         print("Quick: too little is run for the figures to mean much.\n")
     plan = make_plan(quick=options.quick, rounds=options.rounds)
     peers = [peer for peer in PEERS if peer.name in options.peers]
-    with tempfile.TemporaryDirectory(prefix="tokenomics-bench-") as logs:
-        bench = make_bench(peers, Path(logs))
-        with bench.workers(timed_configurations(peers)) as workers:
-            measured = measure(workers, plan)
-        residues = measure_residues(bench, watched_configurations(peers), plan)
+    bench = make_bench(peers)
+    with bench.workers(timed_configurations(peers)) as workers:
+        measured = measure(workers, plan)
+    residues = measure_residues(bench, watched_configurations(peers), plan)
 
     figures = {
         "cpu": all_cpu_figures(measured),
@@ -391,11 +384,10 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_bench(peers: Sequence[Peer], logs: Path) -> Bench:
+def make_bench(peers: Sequence[Peer]) -> Bench:
     return Bench(
         pythons={OURS: sys.executable} | {peer.name: peer_python(peer) for peer in peers},
         packages={OURS: "tokenomics-plugin"} | {peer.name: peer.package for peer in peers},
-        logs=logs,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from peer_packages import FOLDERS
+from separate_process import AnsweringProcess
 
 __all__ = [
     "OURS",
@@ -32,7 +34,6 @@ __all__ = [
 OURS = "tokenomics"
 STACK = ("langchain", "langchain-core", "langgraph", "opentelemetry-sdk")
 WORKER = Path(__file__).with_name("tracing_worker.py")
-ENVIRONMENTS = Path(__file__).parents[1] / ".venv-peers"
 # What tracers read of the environment; the benchmark alone sets them up.
 VARIABLES = ("OTEL_", "LANGFUSE_", "LANGSMITH_", "LANGCHAIN_", "TRACELOOP_", "OPENINFERENCE_")
 # No tracer may look cheap because its spans did not fit in the queue.
@@ -121,7 +122,7 @@ def peer_configurations(peer: Peer) -> Iterator[Configuration]:
 
 def peer_python(peer: Peer) -> str:
     """The interpreter of a peer's environment, which is made if it does not exist or has become another one."""
-    folder = ENVIRONMENTS / peer.name
+    folder = FOLDERS / peer.name
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = [
         f"{peer.package}=={peer.version}",
@@ -142,50 +143,27 @@ def peer_python(peer: Peer) -> str:
 
 
 class WorkerProcess:
-    """The process of a configuration, which answers one request at a time.
+    """The process of a configuration.
 
     Args:
         python: The interpreter of the configuration's environment.
         package: The tracer's package, to tell its version.
-        log: Where its stderr goes.
     """
 
-    def __init__(self, configuration: Configuration, *, python: str, package: str, log: Path) -> None:
+    def __init__(self, configuration: Configuration, *, python: str, package: str) -> None:
         self.configuration = configuration
-        self._log = log
         environment = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
-        with log.open("w", encoding="utf-8") as stderr:
-            self._process = subprocess.Popen(
-                [python, str(WORKER), configuration.tracer, "--package", package, *configuration.arguments],
-                env=environment | QUEUE,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                encoding="utf-8",
-            )
-
-    def read(self) -> dict[str, Any]:
-        """Its next answer; the first one has the versions of its packages."""
-        assert self._process.stdout is not None
-        if line := self._process.stdout.readline():
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        status, end = self._process.wait(), self._log.read_text(encoding="utf-8")[-2_000:]
-        raise RuntimeError(f"{self.configuration.name} ended with status {status}:\n{end}")
+        self._process = AnsweringProcess(
+            configuration.name,
+            [python, str(WORKER), configuration.tracer, "--package", package, *configuration.arguments],
+            environment=environment | QUEUE,
+        )
+        self.read, self.stop = self._process.read, self._process.stop
 
     def ask(self, load: Load, *, compare: bool = False) -> dict[str, Any]:
         """Have it call a program, and tell what that left behind, or what it took with the tracer and without."""
-        assert self._process.stdin is not None
-        request = {"program": load.program, "size": load.size, "calls": load.calls, "compare": compare}
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return self.read()
+        return self._process.ask({"program": load.program, "size": load.size, "calls": load.calls, "compare": compare})
 
     def rss_bytes(self) -> int:
         """Its resident memory."""
         return int(psutil.Process(self._process.pid).memory_info().rss)
-
-    def stop(self) -> None:
-        """End it, whatever it does."""
-        self._process.kill()
-        self._process.communicate()

@@ -30,7 +30,7 @@ from transformers import (
 from closing import Check
 from kv_speed.clock import Arm, Timings, interleaved, timed
 from kv_speed.qwen import HEAD_DIM, HEADS, LAYERS, VOCABULARY, random_qwen
-from kv_speed.runtimes import RUNTIMES, RuntimeProcess
+from kv_speed.runtimes import RUNTIMES, Runtime, RuntimeProcess
 from tokenomics_local_llm.model import cache_argument
 from tokenomics_local_llm.one_row import one_row_by_itself
 from tokenomics_local_llm.oscar import OSCAR_ATTENTION, OscarCache, Rotations, calibrate, fold_value_rotations
@@ -90,12 +90,12 @@ def decoding(cases: list[Case], *, rounds: int, runtimes: bool) -> tuple[dict[st
         runtimes: Also measure other runtimes, which are installed if they are not.
     """
     subject = Subject.random()
-    folders = {runtime.name: runtime.packages.folder() for runtime in RUNTIMES} if runtimes else {}
+    installed = _installed() if runtimes else []
     figures: dict[str, Any] = {}
     checks: list[Check] = []
     for case in cases:
         with ExitStack() as stack:
-            others = list(_others(case, folders, stack))
+            others = list(_others(case, installed, stack))
             figures[case.name] = _measure(subject, case, rounds, others)
         _show(case, figures[case.name])
         checks += _checks(case, figures[case.name])
@@ -108,18 +108,24 @@ def missing_backends() -> list[str]:
     return [backend for backend, (module, _) in BACKENDS.items() if not importlib.util.find_spec(module)]
 
 
-def _others(case: Case, folders: dict[str, Path | None], stack: ExitStack) -> Iterator[RuntimeProcess]:
+def _installed() -> list[tuple[Runtime, Path]]:
+    """The runtimes that can be installed, and where their packages are."""
+    folders = ((runtime, runtime.packages.folder()) for runtime in RUNTIMES)
+    return [(runtime, folder) for runtime, folder in folders if folder is not None]
+
+
+def _others(case: Case, installed: list[tuple[Runtime, Path]], stack: ExitStack) -> Iterator[RuntimeProcess]:
     """Filled; one that ends before it is so is named on stderr, and left out."""
-    for runtime in RUNTIMES:
-        for kept_as in runtime.formats(batch=case.batch, context=case.context):
-            if folder := folders.get(runtime.name):
-                try:
-                    process = RuntimeProcess(runtime, kept_as, case.batch, case.context, case.threads, folder)
-                except RuntimeError as error:
-                    print(f"{case.name}: {error}", file=sys.stderr)
-                    continue
-                stack.callback(process.close)
-                yield process
+    sizes = {"batch": case.batch, "context": case.context}
+    for runtime, folder in installed:
+        for kept_as in runtime.formats(**sizes):
+            try:
+                process = RuntimeProcess(runtime, kept_as, **sizes, threads=case.threads, folder=folder)
+            except RuntimeError as error:
+                print(f"{case.name}: {error}", file=sys.stderr)
+                continue
+            stack.callback(process.close)
+            yield process
 
 
 def _measure(subject: Subject, case: Case, rounds: int, others: list[RuntimeProcess]) -> dict[str, Any]:
@@ -130,9 +136,8 @@ def _measure(subject: Subject, case: Case, rounds: int, others: list[RuntimeProc
     held: dict[str, int | None] = {name: _held_bytes(cache) for name, cache in caches.items()}
     figures: dict[str, Any] = {name: {} for name in caches}
     for process in others:
-        name = f"{process.runtime.name} {process.kept_as}"
-        arms[name], held[name] = process.step, process.ready["bytes"]
-        figures[name] = {"logits_off": process.ready["logits_off"]}
+        arms[process.name], held[process.name] = process.step, process.ready["bytes"]
+        figures[process.name] = {"logits_off": process.ready["logits_off"]}
     timings = interleaved(arms, rounds=rounds)
     for name, row in figures.items():
         row |= _row(timings, name, held[name], BYTES_OF_A_TOKEN * case.batch * case.context)

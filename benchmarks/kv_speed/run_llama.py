@@ -37,13 +37,14 @@ NAMES: Final = {  # of a layer's tensors: transformers' and GGUF's
 
 def main(asked: Sizes) -> None:
     llama_cpp.llama_backend_init()
+    model = random_qwen(torch.float32)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
-        _write(random_qwen(torch.float32), path)
+        _write(model, path)
         context = _context(path, asked)
     checked = random_ids(1, CHECKED_TOKENS)
     _decode(context, checked[0])
-    logits_off = (_logits(context) - expected_logits(checked)[0]).abs().max().item()
+    logits_off = (_logits(context) - expected_logits(model, checked)[0]).abs().max().item()
     llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
     for chunk in torch.split(random_ids(1, asked.context)[0], CHUNK):
         _decode(context, chunk)

@@ -34,7 +34,7 @@ def main(asked: Sizes) -> None:
     checked = random_ids(asked.batch, CHECKED_TOKENS)
     for position in range(CHECKED_TOKENS):
         logits = call(checked[:, position : position + 1], position)
-    logits_off = (logits - expected_logits(checked)).abs().max().item()
+    logits_off = (logits - expected_logits(model, checked)).abs().max().item()
     request.reset_state()
     for position in range(0, asked.context, CHUNK):
         call(random_ids(asked.batch, min(CHUNK, asked.context - position)), position)

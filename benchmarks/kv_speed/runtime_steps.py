@@ -11,9 +11,10 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from kv_speed.clock import timed
-from kv_speed.qwen import VOCABULARY, random_qwen
+from kv_speed.qwen import VOCABULARY
 
 __all__ = ["CHECKED_TOKENS", "Sizes", "expected_logits", "random_ids", "serve", "sizes"]
 
@@ -47,9 +48,9 @@ def random_ids(batch: int, count: int) -> Tensor:
 
 
 @torch.inference_mode()
-def expected_logits(ids: Tensor) -> Tensor:
-    """(batch, vocabulary) after these tokens, by transformers in single precision."""
-    logits: Tensor = random_qwen(torch.float32)(input_ids=ids, logits_to_keep=1).logits
+def expected_logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """(batch, vocabulary) after these tokens, by transformers."""
+    logits: Tensor = model(input_ids=ids, logits_to_keep=1).logits
     return logits[:, -1]
 
 

@@ -6,19 +6,15 @@ logits are from transformers', fills its cache with random tokens and then takes
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, Final
+from typing import Final
 
 from kv_speed.clock import Taken
-from peer_packages import PeerPackages
+from peer_packages import PeerPackages, environment_with
+from separate_process import AnsweringProcess
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeProcess"]
 
@@ -62,61 +58,38 @@ RUNTIMES: Final = (
 )
 
 
-@dataclass
 class RuntimeProcess:
     """One runtime with one format of its cache, filled, which steps when it is asked to.
 
+    Args:
+        kept_as: One of the runtime's formats.
+        batch: Sequences.
+        context: Tokens of each.
+        threads: Of the runtime.
+        folder: Of the runtime's packages.
+
     Raises:
-        RuntimeError: If it ends, with what it last wrote to stderr.
+        RuntimeError: If it ends before it is ready, with what it last wrote to stderr.
     """
 
-    runtime: Runtime
-    kept_as: str
-    """One of the runtime's formats."""
-    batch: int
-    context: int
-    threads: int
-    folder: Path
-    """Of the runtime's packages."""
-    ready: dict[str, Any] = field(init=False)
-    """`bytes`, None if it does not tell, and `logits_off`, the greatest difference from transformers' logits."""
-
-    def __post_init__(self) -> None:
-        with ExitStack() as stack:
-            self._log: IO[str] = stack.enter_context(TemporaryFile("w+", encoding="utf-8"))
-            sizes = map(str, (self.kept_as, self.batch, self.context, self.threads))
-            paths = filter(None, [str(self.folder), os.environ.get("PYTHONPATH")])
-            self._process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", self.runtime.module, *sizes],
-                    cwd=Path(__file__).parents[1],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._log,
-                    text=True,
-                    encoding="utf-8",
-                )
-            )
-            stack.callback(self._process.kill)
-            self.ready = self._read()
-            self._stack = stack.pop_all()
+    def __init__(self, runtime: Runtime, kept_as: str, *, batch: int, context: int, threads: int, folder: Path) -> None:
+        self.name = f"{runtime.name} {kept_as}"
+        self._process = AnsweringProcess(
+            self.name,
+            [sys.executable, "-m", runtime.module, kept_as, *map(str, (batch, context, threads))],
+            environment=environment_with(folder),
+        )
+        try:
+            # Its bytes, None if it does not tell, and how far its logits are from transformers' at most.
+            self.ready = self._process.read()
+        except RuntimeError:
+            self.close()
+            raise
 
     def step(self) -> Taken:
         """One token a sequence, and what it took there."""
-        assert self._process.stdin is not None
-        print("step", file=self._process.stdin, flush=True)
-        return Taken(**self._read())
+        return Taken(**self._process.ask("step"))
 
     def close(self) -> None:
         """End it."""
-        self._stack.close()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        if line := self._process.stdout.readline():
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        status = self._process.wait()
-        self._log.seek(0)
-        raise RuntimeError(f"{self.runtime.name} {self.kept_as} ended with status {status}: {self._log.read()[-500:]}")
+        self._process.stop()

@@ -7,6 +7,7 @@ wrapped, so that the spans of a model's HTTP client nest under the call wherever
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from typing import Any, Final
 
 from tokenomics_plugin.errors import MissingExtraError
@@ -19,7 +20,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(error.name, extra="langchain") from error
 
 from tokenomics_langchain.callbacks import TokenomicsCallbackHandler
-from tokenomics_langchain.listening import Listener, listen
+from tokenomics_langchain.listening import listen
 from tokenomics_langchain.model_frames import ModelFrames
 
 __all__ = ["LangChainInstrumentor"]
@@ -36,9 +37,7 @@ class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     Its entry point is named `tokenomics_langchain`, by which `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` switches it off.
     """
 
-    _listener: Listener | None = None
-    _handler: TokenomicsCallbackHandler | None = None
-    _frames: ModelFrames | None = None
+    _undo: ExitStack
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """What has to be installed for there to be anything to trace."""
@@ -55,17 +54,15 @@ class LangChainInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             raise ValueError(f"got a handler together with {', '.join(options)}: give these to the handler")
         tracing = handler or TokenomicsCallbackHandler(**options)
 
-        self._handler, self._frames = tracing, ModelFrames(tracing.find_live)
-        self._frames.install()
-        tracing.model_starts = self._frames.model_starts
-        self._listener = listen(tracing)
+        frames = ModelFrames(tracing.find_live)
+        with ExitStack() as undo:
+            undo.callback(frames.remove)
+            frames.install()
+            undo.callback(setattr, tracing, "model_starts", None)
+            tracing.model_starts = frames.model_starts
+            undo.callback(listen(tracing).stop)
+            self._undo = undo.pop_all()
 
     def _uninstrument(self, **_: Any) -> None:
         """Stop to trace."""
-        if self._listener is not None:
-            self._listener.stop()
-        if self._handler is not None:
-            self._handler.model_starts = None
-        if self._frames is not None:
-            self._frames.remove()
-        self._listener = self._handler = self._frames = None
+        self._undo.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tokenomics_local_llm import LocalModel
+from tokenomics_local_llm import load_model
 from tokenomics_local_llm.kv_cache import full_cache
 from tokenomics_local_llm.one_row import one_row_by_itself
 
@@ -76,8 +76,8 @@ def test_pass_that_fails_gives_onednn_back() -> None:
     assert ONEDNN.enabled
 
 
-def test_logits_agree_with_those_of_onednn(smollm2: LocalModel) -> None:
-    model = LocalModel("bfloat16", smollm2.model, smollm2.tokenizer)
+def test_logits_agree_with_those_of_onednn() -> None:
+    model = load_model(dtype="bfloat16", device="cpu")
     tokens = model.encode("The capital of France is")
 
     def last(rows: list[list[int]]) -> torch.Tensor:
