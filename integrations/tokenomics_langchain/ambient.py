@@ -12,14 +12,19 @@ consumes is none of them: between two chunks, the caller's code would see its sp
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
-from typing import Any, Protocol
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-__all__ = ["AmbientSpan", "Shown", "span_in", "with_span", "without_span_of_run"]
+__all__ = ["AmbientSpan", "Shown", "get_current", "span_in", "with_span", "without_span_of_run"]
+
+# The API's own functions only pass calls on to these, and every run passes here up to four times.
+_runtime: Final = getattr(otel_context, "_RUNTIME_CONTEXT", otel_context)
+get_current: Final[Callable[[], Context]] = _runtime.get_current
+_attach: Final[Callable[[Context], object]] = _runtime.attach
 
 # The key under which OpenTelemetry keeps the current span; it has no public name.
 (_CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
@@ -46,8 +51,10 @@ class AmbientSpan(Context):
     @classmethod
     def attach(cls, run: Shown, current: Context | None = None) -> AmbientSpan:
         """Make a run's span current here, and in what is started from here; `current` is what is so far, if known."""
-        ambient = cls(run, _behind_healed(otel_context.get_current() if current is None else current))
-        otel_context.attach(ambient)
+        if current is None:
+            current = get_current()
+        ambient = cls(run, _behind_healed(current) if type(current) is cls else current)
+        _attach(ambient)
         return ambient
 
     def shows(self, run: Shown) -> bool:
@@ -57,9 +64,10 @@ class AmbientSpan(Context):
     def heal(self) -> None:
         """Name the span again that was current before; where this still is the current context, leave it."""
         self._run = None
-        self._previous = _behind_healed(self._previous)
-        if otel_context.get_current() is self:
-            otel_context.attach(self._previous)
+        if type(self._previous) is AmbientSpan:
+            self._previous = _behind_healed(self._previous)
+        if get_current() is self:
+            _attach(self._previous)
 
     # Reading it as a dict, in any way that a copy could be made of it.
 

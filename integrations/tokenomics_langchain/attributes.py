@@ -87,12 +87,8 @@ def request_attributes(
         serialized: The serialized model.
     """
     attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
-    for source, rules in ((params, _PARAMETERS), (metadata, _STANDARD_PARAMETERS)):
-        # In the order of the rules. LangChain's standard parameters come last, for they win.
-        for name in filter(source.__contains__, rules):
-            attribute, convert = rules[name]
-            if (value := convert(source[name])) is not None:
-                attributes[attribute] = value
+    attributes.update(_converted(params, _PARAMETERS))
+    attributes.update(_converted(metadata, _STANDARD_PARAMETERS))  # last, for LangChain's standard parameters win
     if attributes.get(semconv.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
         del attributes[semconv.GEN_AI_REQUEST_CHOICE_COUNT]
     if attributes.get(semconv.GEN_AI_REQUEST_STREAM) is False:
@@ -123,7 +119,10 @@ def response_attributes(result: LLMResult) -> Attributes:
         attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
     if reasons:
         attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
-    return attributes | _converted(sources, _LOCAL_CACHE)
+    for source in sources:
+        if "kv_cache" in source:
+            return attributes | _converted(source, _LOCAL_CACHE)
+    return attributes
 
 
 def token_usage(result: LLMResult) -> TokenUsage | None:
@@ -193,9 +192,10 @@ def _output_type(params: Mapping[str, Any], options: Mapping[str, Any]) -> str |
 
 
 def _server(settings: Mapping[str, Any]) -> Attributes:
-    url = _first_text([settings], _ADDRESSES)
+    if (url := _first_text([settings], _ADDRESSES)) is None:
+        return {}
     try:
-        parts = urlsplit(url or "")
+        parts = urlsplit(url)
         return known((semconv.SERVER_ADDRESS, parts.hostname), (semconv.SERVER_PORT, parts.port))
     except ValueError:  # a port that is no number
         return {}
@@ -280,14 +280,13 @@ def provider_name(value: object) -> str | None:
     return None if name is None else _PROVIDERS.get(name, name)
 
 
-def _converted(sources: Iterable[Mapping[str, Any]], rules: _Rules) -> Attributes:
+def _converted(source: Mapping[str, Any], rules: _Rules) -> Attributes:
+    """What a source says by the names of the rules, in their order."""
     attributes: Attributes = {}
-    for name, (attribute, convert) in rules.items():
-        for source in sources:
-            if name in source:
-                if (value := convert(source[name])) is not None:
-                    attributes[attribute] = value
-                break
+    for name in filter(source.__contains__, rules):
+        attribute, convert = rules[name]
+        if (value := convert(source[name])) is not None:
+            attributes[attribute] = value
     return attributes
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter_ns
 from typing import Any, Final, Self
 from uuid import UUID
@@ -193,7 +193,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A chain, in LangChain's wide sense, starts."""
         try:
-            live = self._begin(run_id, parent_run_id, moment or Moment.now())
+            live = self._live.begin(run_id, parent_run_id, moment, self)
             if live is None:
                 return
             tags, metadata, parent = tags or [], metadata or {}, live.parent
@@ -216,51 +216,57 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has ended."""
         try:
-            self._end(run_id, self._chain_ended, outputs, clock_ns or perf_counter_ns())
+            step = (self._report, self._chain_ended, (run_id, outputs, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_chain_end", error)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has raised."""
         try:
-            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
+            step = (self._report, self._recorder.failed, (run_id, error, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_chain_error", error)
 
     # Models
 
     def on_chat_model_start(
-        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        moment: Moment | None = None,
+        **said: Any,
     ) -> None:
         """A call of a chat model starts."""
         try:
             sent = messages[0]
-            self._start_model(
-                semconv.OPERATION_CHAT,
-                serialized,
-                sent,
-                run_id,
-                Carried.now(sent),
-                lambda: input_content(sent),
-                **kwargs,
-            )
+            if (live := self._live.begin(run_id, parent_run_id, moment, self)) is not None:
+                content = partial(input_content, sent)
+                self._start_model(live, semconv.OPERATION_CHAT, serialized, sent, Carried.now(sent), content, said)
             if self.model_starts is not None:
                 self.model_starts(run_id)
         except Exception as error:
             self._report_failure("on_chat_model_start", error)
 
-    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        moment: Moment | None = None,
+        **said: Any,
+    ) -> None:
         """A call of a text completion model starts."""
         try:
-            self._start_model(
-                semconv.OPERATION_TEXT_COMPLETION,
-                serialized,
-                prompts,
-                run_id,
-                None,
-                lambda: prompt_content(prompts),
-                **kwargs,
-            )
+            if (live := self._live.begin(run_id, parent_run_id, moment, self)) is not None:
+                content = partial(prompt_content, prompts)
+                self._start_model(live, semconv.OPERATION_TEXT_COMPLETION, serialized, prompts, None, content, said)
         except Exception as error:
             self._report_failure("on_llm_start", error)
 
@@ -285,7 +291,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A call of a model has ended."""
         try:
-            self._end(run_id, self._model_ended, response, clock_ns or perf_counter_ns())
+            step = (self._report, self._model_ended, (run_id, response, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_llm_end", error)
 
@@ -300,7 +307,8 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A call of a model has raised, or its stream was closed."""
         try:
-            self._end(run_id, self._recorder.model_failed, error, response, clock_ns or perf_counter_ns())
+            step = (self._report, self._recorder.model_failed, (run_id, error, response, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_llm_error", error)
 
@@ -323,7 +331,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A tool starts."""
         try:
-            live = self._begin(run_id, parent_run_id, moment or Moment.now())
+            live = self._live.begin(run_id, parent_run_id, moment, self)
             if live is None:
                 return
             _attach(live)
@@ -345,14 +353,16 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has ended."""
         try:
-            self._end(run_id, self._tool_ended, output, clock_ns or perf_counter_ns())
+            step = (self._report, self._tool_ended, (run_id, output, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_tool_end", error)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has raised."""
         try:
-            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
+            step = (self._report, self._recorder.failed, (run_id, error, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_tool_error", error)
 
@@ -371,7 +381,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval starts."""
         try:
-            live = self._begin(run_id, parent_run_id, moment or Moment.now())
+            live = self._live.begin(run_id, parent_run_id, moment, self)
             if live is None:
                 return
             self._add(
@@ -391,14 +401,16 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval has ended."""
         try:
-            self._end(run_id, self._recorder.retrieval_ended, documents, clock_ns or perf_counter_ns())
+            step = (self._report, self._recorder.retrieval_ended, (run_id, documents, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_retriever_end", error)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A retrieval has raised."""
         try:
-            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
+            step = (self._report, self._recorder.failed, (run_id, error, clock_ns or perf_counter_ns()))
+            self._live.end(run_id, step, is_prompt=self._is_prompt)
         except Exception as error:
             self._report_failure("on_retriever_error", error)
 
@@ -423,24 +435,15 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     def _start_model(
         self,
+        live: LiveRun,
         operation: str,
         serialized: dict[str, Any],
         inputs: Sequence[Any],
-        run_id: UUID,
         carried: Carried | None,
         content: Callable[[], dict[str, Any]],
-        *,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        invocation_params: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
-        moment: Moment | None = None,
-        **_: Any,
+        said: Mapping[str, Any],
     ) -> None:
-        live = self._begin(run_id, parent_run_id, moment or Moment.now())
-        if live is None:
-            return
+        """Have a model call recorded, of which LangChain said what both kinds have in common."""
         if live.parent is not None and live.parent.is_model_node:
             _attach(live)
         self._add(
@@ -450,10 +453,10 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
             live,
             serialized or {},
             inputs,
-            invocation_params or {},
-            options or {},
-            tags or (),
-            metadata or {},
+            said.get("invocation_params") or {},
+            said.get("options") or {},
+            said.get("tags") or (),
+            said.get("metadata") or {},
             carried,
             content,
         )
@@ -465,24 +468,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     # What all have in common
 
-    def _begin(self, run_id: UUID, parent_run_id: UUID | None, moment: Moment) -> LiveRun | None:
-        live = self._live.begin(run_id, parent_run_id, moment, self)
-        if live is not None and live.parent is None:
-            self._shared.watch_provider()
-        return live
+    def begins_tree(self) -> None:
+        """An outermost run starts that this handler records; not for applications to call."""
+        self._shared.watch_provider()
 
     def _add(self, live: LiveRun, step: Callable[..., None], *args: Any) -> None:
         """Have an event recorded when that costs less; what must not wait is recorded now."""
         live.backlog.add((self._report, step, args))
         if self._is_prompt:
-            live.backlog.drain()
-
-    def _end(self, run_id: UUID, step: Callable[..., None], *args: Any) -> None:
-        live = self._live.end(run_id)
-        if live is None:
-            return
-        live.backlog.add((self._report, step, (run_id, *args)))
-        if self._is_prompt or live.parent is None or live.parent.has_ended:
             live.backlog.drain()
 
     def _report_failure(self, callback: str, error: Exception) -> None:

@@ -133,6 +133,8 @@ class CallMetrics:
             "tokenomics_langchain", package_version() or "", meter_provider, schema_url=semconv.SCHEMA_URL
         )
         self._unset_provider = meter_provider if _is_of_api(meter_provider) else None
+        self.is_idle = self._unset_provider is not None
+        """Whether the program had set up no metrics when `look_again` was called, so that nobody keeps measurements."""
         self._times: list[_CallTimes] = []
         self._usages: list[_TokenCounters | _TokenHistogram] = []
         if generation is not MetricsGeneration.PREVIOUS:
@@ -162,9 +164,9 @@ class CallMetrics:
             unit="{tool_call}",
         )
 
-    def is_idle(self) -> bool:
-        """Whether the program has set up no metrics so far, so that what is measured now is kept by nobody."""
-        return self._unset_provider is not None and metrics.get_meter_provider() is self._unset_provider
+    def look_again(self) -> None:
+        """See whether the program has set up metrics by now; for once a run of an agent, and not for every call."""
+        self.is_idle = self._unset_provider is not None and metrics.get_meter_provider() is self._unset_provider
 
     def inference(
         self,

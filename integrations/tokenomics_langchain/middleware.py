@@ -9,12 +9,14 @@ middleware with a policy has that one, because it has to ask.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial, update_wrapper
 from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
@@ -46,11 +48,35 @@ _numbers = itertools.count(1)
 
 _Request = TypeVar("_Request", ModelRequest[Any], ToolCallRequest)
 _Response = TypeVar("_Response")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 _ToolResponse = ToolMessage | Command[Any]
 _ModelHandler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
 _AsyncModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
 _ToolHandler = Callable[[ToolCallRequest], _ToolResponse]
 _AsyncToolHandler = Callable[[ToolCallRequest], Awaitable[_ToolResponse]]
+
+
+class _Hook:
+    """A method whose bound form has its signature at hand.
+
+    LangChain has LangSmith wrap each hook around calls, which asks for the hook's signature in every call, traced or
+    not. To find that of a bound method takes as long as all else that the two do.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+        self._signature = inspect.signature(partial(method, None))
+
+    def __get__(self, instance: object, owner: type) -> Callable[..., Any]:
+        if instance is None:
+            return self._method
+        bound = update_wrapper(partial(self._method, instance), self._method)
+        setattr(bound, "__signature__", self._signature)  # noqa: B010 - mypy knows no such attribute
+        return bound
+
+
+def _hook(method: _Method) -> _Method:
+    return cast(_Method, _Hook(method))
 
 
 class TokenomicsMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -108,12 +134,14 @@ class TokenomicsMiddleware(AgentMiddleware[Any, Any, Any]):
         """Differs from one instance to the next, because an agent accepts no two of one name."""
         return "TokenomicsMiddleware" if self._number == 1 else f"TokenomicsMiddleware-{self._number}"
 
+    @_hook
     def wrap_model_call(self, request: ModelRequest[Any], handler: _ModelHandler) -> ModelResponse[Any] | AIMessage:
         """Have the run recorded that makes the call."""
         self._follow()
         return handler(request)
 
     # No coroutine function: LangChain would run one in a task of its own, and send two errands to a thread pool.
+    @_hook
     def awrap_model_call(
         self, request: ModelRequest[Any], handler: _AsyncModelHandler
     ) -> Coroutine[Any, Any, ModelResponse[Any] | AIMessage]:
@@ -153,6 +181,7 @@ class _Governing(TokenomicsMiddleware):
         self._policy = policy
         self._attempts = Attempts()
 
+    @_hook
     def wrap_model_call(self, request: ModelRequest[Any], handler: _ModelHandler) -> ModelResponse[Any] | AIMessage:
         """Make the call if the policy allows it."""
         with self._propose(model_call, request, model_result) as proposal:
@@ -160,12 +189,14 @@ class _Governing(TokenomicsMiddleware):
                 return _model_refusal(proposal.refused)
             return proposal.made(handler(request))
 
+    @_hook
     def awrap_model_call(
         self, request: ModelRequest[Any], handler: _AsyncModelHandler
     ) -> Coroutine[Any, Any, ModelResponse[Any] | AIMessage]:
         """Make the call if the policy allows it."""
         return self._governed_model_call(request, handler)
 
+    @_hook
     def wrap_tool_call(self, request: ToolCallRequest, handler: _ToolHandler) -> _ToolResponse:
         """Make the call if the policy allows it."""
         with self._propose(tool_call, request, tool_result) as proposal:
@@ -175,6 +206,7 @@ class _Governing(TokenomicsMiddleware):
                 return answer
             return proposal.made(handler(request))
 
+    @_hook
     def awrap_tool_call(
         self, request: ToolCallRequest, handler: _AsyncToolHandler
     ) -> Coroutine[Any, Any, _ToolResponse]:

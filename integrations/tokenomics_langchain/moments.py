@@ -7,7 +7,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
+
+from tokenomics_langchain.ambient import get_current
 
 __all__ = ["Moment"]
 

@@ -471,16 +471,21 @@ class Recorder:
     def _begin(
         self, kind: RunKind, live: LiveRun, name: str | None, tags: Sequence[str], metadata: Mapping[str, Any]
     ) -> Run | None:
-        started = live.started
-        parent = self._innermost(self._runs.find(live.parent_run_id), started.enclosing_run_id)
+        started, parent = live.started, self._runs.find(live.parent_run_id)
+        enclosing_id = started.enclosing_run_id
+        if enclosing_id is not None and (parent is None or parent.run_id.int != enclosing_id.int):
+            parent = self._innermost(parent, enclosing_id)
         ambient, task, is_inside = surroundings(parent, started.context)
         tree = self._new_tree(live) if parent is None else parent.tree
         run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, started, ambient, task, is_inside, live)
         if parent is None:
             tree.root = run
+            self._metrics.look_again()
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
             run.step_id, run.step_kind = parent.step_id, parent.step_kind
+            if parent.owner is not self:
+                self._metrics.look_again()
         return run if self._runs.add(run) else None
 
     def _new_tree(self, live: LiveRun) -> Tree:
@@ -494,16 +499,14 @@ class Recorder:
             last_event_ns=started_ns,
         )
 
-    def _innermost(self, parent: Run | None, run_id: UUID | None) -> Run | None:
-        """The run that a new one belongs to, where LangChain names the one around it, or none.
+    def _innermost(self, parent: Run | None, enclosing_id: UUID) -> Run | None:
+        """The run that a new one belongs to, where LangChain names another one than its context does, or none.
 
         It names the one around for the runnables of `with_fallbacks`, and for what a tool calls with the `config`
         that was injected into it; it names none where a call is given callbacks of its own. The context that
         LangChain runs them in tells.
         """
-        if run_id is None or (parent is not None and parent.run_id.int == run_id.int):
-            return parent
-        inner = self._runs.find(run_id)
+        inner = self._runs.find(enclosing_id)
         if inner is None or parent is None:
             return inner or parent
         is_between = inner.parent is parent and (inner.is_fallbacks or inner.kind is _TOOL)
@@ -615,7 +618,7 @@ class Recorder:
         if run.plan_span is not None and (revision := revise_by_answer(run, tool_calls)) is not None:
             _describe_plan(run.plan_span, run, revision)
         # LangChain's own cache has called no model.
-        if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle():
+        if semconv.CACHE_HIT not in attributes and not self._metrics.is_idle:
             self._measure_model(run, ending, clock_ns, usage, attributes)
         if ending.error is not None or run.describe_input is not None:
             self._tell_of_model(run, ending, attributes, response)
@@ -663,7 +666,7 @@ class Recorder:
                 if self._capture.on_spans:
                     self._add_content(run, lambda: {semconv.GEN_AI_TOOL_CALL_RESULT: to_json(output)})
                 self._note_visit(run, run.name, arguments, result)
-        if not self._metrics.is_idle():
+        if not self._metrics.is_idle:
             self._metrics.tool(
                 name=run.name,
                 agent_name=run.agent_name,
