@@ -51,9 +51,7 @@ class AmbientSpan(Context):
     @classmethod
     def attach(cls, run: Shown, current: Context | None = None) -> AmbientSpan:
         """Make a run's span current here, and in what is started from here; `current` is what is so far, if known."""
-        if current is None:
-            current = get_current()
-        ambient = cls(run, _behind_healed(current) if type(current) is cls else current)
+        ambient = cls(run, _behind_healed(get_current() if current is None else current))
         _attach(ambient)
         return ambient
 
@@ -64,8 +62,7 @@ class AmbientSpan(Context):
     def heal(self) -> None:
         """Name the span again that was current before; where this still is the current context, leave it."""
         self._run = None
-        if type(self._previous) is AmbientSpan:
-            self._previous = _behind_healed(self._previous)
+        self._previous = _behind_healed(self._previous)
         if get_current() is self:
             _attach(self._previous)
 

@@ -87,8 +87,8 @@ def request_attributes(
         serialized: The serialized model.
     """
     attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: operation}
-    attributes.update(_converted(params, _PARAMETERS))
-    attributes.update(_converted(metadata, _STANDARD_PARAMETERS))  # last, for LangChain's standard parameters win
+    attributes |= _converted(params, _PARAMETERS)
+    attributes |= _converted(metadata, _STANDARD_PARAMETERS)  # last, for LangChain's standard parameters win
     if attributes.get(semconv.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
         del attributes[semconv.GEN_AI_REQUEST_CHOICE_COUNT]
     if attributes.get(semconv.GEN_AI_REQUEST_STREAM) is False:
@@ -119,9 +119,8 @@ def response_attributes(result: LLMResult) -> Attributes:
         attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
     if reasons:
         attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
-    for source in sources:
-        if "kv_cache" in source:
-            return attributes | _converted(source, _LOCAL_CACHE)
+    for source in reversed(sources):  # the first that says something wins
+        attributes |= _converted(source, _LOCAL_CACHE)
     return attributes
 
 

@@ -193,7 +193,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A chain, in LangChain's wide sense, starts."""
         try:
-            live = self._live.begin(run_id, parent_run_id, moment, self)
+            live = self._begin(run_id, parent_run_id, moment or Moment.now())
             if live is None:
                 return
             tags, metadata, parent = tags or [], metadata or {}, live.parent
@@ -216,16 +216,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has ended."""
         try:
-            step = (self._report, self._chain_ended, (run_id, outputs, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._chain_ended, outputs, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_chain_end", error)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A chain has raised."""
         try:
-            step = (self._report, self._recorder.failed, (run_id, error, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_chain_error", error)
 
@@ -244,7 +242,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
         """A call of a chat model starts."""
         try:
             sent = messages[0]
-            if (live := self._live.begin(run_id, parent_run_id, moment, self)) is not None:
+            if (live := self._begin(run_id, parent_run_id, moment or Moment.now())) is not None:
                 content = partial(input_content, sent)
                 self._start_model(live, semconv.OPERATION_CHAT, serialized, sent, Carried.now(sent), content, said)
             if self.model_starts is not None:
@@ -264,7 +262,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A call of a text completion model starts."""
         try:
-            if (live := self._live.begin(run_id, parent_run_id, moment, self)) is not None:
+            if (live := self._begin(run_id, parent_run_id, moment or Moment.now())) is not None:
                 content = partial(prompt_content, prompts)
                 self._start_model(live, semconv.OPERATION_TEXT_COMPLETION, serialized, prompts, None, content, said)
         except Exception as error:
@@ -291,8 +289,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A call of a model has ended."""
         try:
-            step = (self._report, self._model_ended, (run_id, response, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._model_ended, response, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_llm_end", error)
 
@@ -307,8 +304,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A call of a model has raised, or its stream was closed."""
         try:
-            step = (self._report, self._recorder.model_failed, (run_id, error, response, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._recorder.model_failed, error, response, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_llm_error", error)
 
@@ -331,7 +327,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A tool starts."""
         try:
-            live = self._live.begin(run_id, parent_run_id, moment, self)
+            live = self._begin(run_id, parent_run_id, moment or Moment.now())
             if live is None:
                 return
             _attach(live)
@@ -353,16 +349,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has ended."""
         try:
-            step = (self._report, self._tool_ended, (run_id, output, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._tool_ended, output, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_tool_end", error)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A tool has raised."""
         try:
-            step = (self._report, self._recorder.failed, (run_id, error, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_tool_error", error)
 
@@ -381,7 +375,7 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval starts."""
         try:
-            live = self._live.begin(run_id, parent_run_id, moment, self)
+            live = self._begin(run_id, parent_run_id, moment or Moment.now())
             if live is None:
                 return
             self._add(
@@ -401,16 +395,14 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A retrieval has ended."""
         try:
-            step = (self._report, self._recorder.retrieval_ended, (run_id, documents, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._recorder.retrieval_ended, documents, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_retriever_end", error)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, clock_ns: int | None = None, **_: Any) -> None:
         """A retrieval has raised."""
         try:
-            step = (self._report, self._recorder.failed, (run_id, error, clock_ns or perf_counter_ns()))
-            self._live.end(run_id, step, is_prompt=self._is_prompt)
+            self._end(run_id, self._recorder.failed, error, clock_ns or perf_counter_ns())
         except Exception as error:
             self._report_failure("on_retriever_error", error)
 
@@ -468,14 +460,24 @@ class TokenomicsCallbackHandler(GraphCallbackHandler):
 
     # What all have in common
 
-    def begins_tree(self) -> None:
-        """An outermost run starts that this handler records; not for applications to call."""
-        self._shared.watch_provider()
+    def _begin(self, run_id: UUID, parent_run_id: UUID | None, moment: Moment) -> LiveRun | None:
+        live = self._live.begin(run_id, parent_run_id, moment, self)
+        if live is not None and live.parent is None:
+            self._shared.watch_provider()
+        return live
 
     def _add(self, live: LiveRun, step: Callable[..., None], *args: Any) -> None:
         """Have an event recorded when that costs less; what must not wait is recorded now."""
         live.backlog.add((self._report, step, args))
         if self._is_prompt:
+            live.backlog.drain()
+
+    def _end(self, run_id: UUID, step: Callable[..., None], *args: Any) -> None:
+        live = self._live.end(run_id)
+        if live is None:
+            return
+        live.backlog.add((self._report, step, (run_id, *args)))
+        if self._is_prompt or live.parent is None or live.parent.has_ended:
             live.backlog.drain()
 
     def _report_failure(self, callback: str, error: Exception) -> None:

@@ -7,25 +7,17 @@ tree, and is recorded together with other events.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 from uuid import UUID
 
 from opentelemetry.trace import Span
 
 from tokenomics_langchain.ambient import AmbientSpan
-from tokenomics_langchain.backlog import Backlog, Step
+from tokenomics_langchain.backlog import Backlog
 from tokenomics_langchain.moments import Moment
 
 __all__ = ["LiveRun", "LiveRuns"]
 
 FindSpan = Callable[[UUID], Span | None]
-
-
-class Owner(Protocol):
-    """Whose callbacks hear of a run first, and record it."""
-
-    def begins_tree(self) -> None:
-        """Is told of every run that is part of no other."""
 
 
 class LiveRun:
@@ -53,7 +45,7 @@ class LiveRun:
         parent_run_id: UUID | None,
         started: Moment,
         parent: LiveRun | None,
-        owner: Owner,
+        owner: object,
         backlog: Backlog,
         find_span: FindSpan,
     ) -> None:
@@ -110,35 +102,20 @@ class LiveRuns:
         """An open run; `None` when it has ended, or began where no handler listened."""
         return None if run_id is None else self._open.get(run_id.int)
 
-    def begin(self, run_id: UUID, parent_run_id: UUID | None, started: Moment | None, owner: Owner) -> LiveRun | None:
-        """A run starts, now if not at another moment; `None` when another handler has heard of it already."""
-        started = started or Moment.now()
+    def begin(self, run_id: UUID, parent_run_id: UUID | None, started: Moment, owner: object) -> LiveRun | None:
+        """A run starts; `None` when another handler has heard of it already."""
         parent = None if parent_run_id is None else self._open.get(parent_run_id.int)
         if parent is None:
             parent = self.find(started.enclosing_run_id)
-        if parent is None:
-            backlog = Backlog()
-            owner.begins_tree()
-        else:
-            backlog = parent.backlog
+        backlog = Backlog() if parent is None else parent.backlog
         run = LiveRun(run_id, parent_run_id, started, parent, owner, backlog, self._find_span)
         return run if self._open.setdefault(run_id.int, run) is run else None
 
-    def end(self, run_id: UUID, step: Step | None = None, *, is_prompt: bool = False) -> None:
-        """A run ends, if it is open.
-
-        Args:
-            run_id: Of the run.
-            step: Records its end, later.
-            is_prompt: Whether now, rather.
-        """
+    def end(self, run_id: UUID) -> LiveRun | None:
+        """A run ends; `None` when it is not open."""
         run = self._open.pop(run_id.int, None)
-        if run is None:
-            return
-        run.has_ended = True
-        if run.ambient is not None:
-            run.ambient.heal()
-        if step is not None:
-            run.backlog.add(step)
-            if is_prompt or run.parent is None or run.parent.has_ended:
-                run.backlog.drain()
+        if run is not None:
+            run.has_ended = True
+            if run.ambient is not None:
+                run.ambient.heal()
+        return run

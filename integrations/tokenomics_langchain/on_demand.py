@@ -56,7 +56,7 @@ class OnDemandHandler(GraphCallbackHandler):
 
     def __init__(self, handler: RecordingHandler) -> None:
         super().__init__()
-        self._handler, self._is_recording = handler, handler.is_recording
+        self._handler = handler
         # Reentrant, for the garbage collector may close a stream anywhere, which is an event too. So the tables are
         # plain ones with integers as keys: no step of theirs runs Python code that another event could come between.
         self._lock = threading.RLock()
@@ -109,7 +109,7 @@ class OnDemandHandler(GraphCallbackHandler):
         getattr(self._handler, method)(*args, **kwargs)
 
     def _is_recorded(self, kwargs: dict[str, Any]) -> bool:
-        return self._is_recording(kwargs.get("parent_run_id")) or self._is_recording(kwargs["run_id"])
+        return self._handler.is_recording(kwargs.get("parent_run_id")) or self._handler.is_recording(kwargs["run_id"])
 
     def _keep(self, root_id: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         events = self._waiting.setdefault(root_id, [])
@@ -151,7 +151,7 @@ class OnDemandHandler(GraphCallbackHandler):
 
 def _hearing_start(method: str) -> Any:
     def hear(self: OnDemandHandler, *args: Any, **kwargs: Any) -> None:
-        if self._is_recording(kwargs.get("parent_run_id")) or self._is_recording(kwargs["run_id"]):
+        if self._is_recorded(kwargs):
             getattr(self._handler, method)(*args, **kwargs)
         else:
             self._started(method, args, kwargs)
@@ -162,7 +162,7 @@ def _hearing_start(method: str) -> Any:
 
 def _hearing_more(method: str) -> Any:
     def hear(self: OnDemandHandler, *args: Any, **kwargs: Any) -> None:
-        if kwargs["run_id"].int in self._roots or self._replays:  # as `_waits`, without a call: every event passes here
+        if self._waits(kwargs["run_id"]):
             self._went_on(method, args, kwargs)
         else:
             getattr(self._handler, method)(*args, **kwargs)

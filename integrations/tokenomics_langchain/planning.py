@@ -40,14 +40,12 @@ __all__ = [
 
 def revise_by_tool(tool: Run, planners: Planners) -> Revision | None:
     """The revision that a tool writes, if it writes a plan: `write_todos`, or a declared schema."""
-    schema = None if tool.name == WRITE_TODOS else planners.of_schema(tool.name or "")
-    if schema is None and tool.name != WRITE_TODOS:
-        return None
     arguments = tool.inputs if isinstance(tool.inputs, Mapping) else {}
     fingerprint = tool.tree.fingerprinter.of
-    if schema is None:
+    if tool.name == WRITE_TODOS:
         return _revise(tool, steps_of_todos(arguments.get("todos"), fingerprint))
-    return _revise(tool, steps_of_output(arguments, schema.steps, fingerprint))
+    schema = planners.of_schema(tool.name or "")
+    return None if schema is None else _revise(tool, steps_of_output(arguments, schema.steps, fingerprint))
 
 
 def asked_plan(options: Mapping[str, Any], planners: Planners) -> PlanSchema | None:

@@ -480,12 +480,11 @@ class Recorder:
         run = Run(live.run_id, parent, self, tree, kind, name, tags, metadata, started, ambient, task, is_inside, live)
         if parent is None:
             tree.root = run
-            self._metrics.look_again()
         else:
             run.graph, run.agent_name = parent.graph, parent.agent_name
             run.step_id, run.step_kind = parent.step_id, parent.step_kind
-            if parent.owner is not self:
-                self._metrics.look_again()
+        if parent is None or parent.owner is not self:
+            self._metrics.look_again()
         return run if self._runs.add(run) else None
 
     def _new_tree(self, live: LiveRun) -> Tree:
